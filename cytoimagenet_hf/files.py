@@ -1,0 +1,113 @@
+"""Files that are whole or absent, a lock that keeps two runs apart, and listings in fixed order."""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from cytoimagenet_hf.errors import BuildError
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path` to write to; fsync and rename it when the block succeeds.
+
+    A reader sees the old file or the whole new one. When the block raises, the half-written file
+    is removed and `path` stays as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        yield aside
+        with aside.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        os.replace(aside, path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text with bare line feeds, whole or not at all."""
+    with replacing(path) as aside:
+        aside.write_bytes(text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - whatever json takes
+    """Write sorted, indented json, whole or not at all."""
+    write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:  # noqa: ANN401 - whatever json gives
+    """Read a json file of ours; None where it is absent or was never finished."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+
+
+def walk(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield (path relative to `folder` with `/`, stat) of each regular file, sorted by path.
+
+    Hidden files and folders are passed over (`.htaccess` and `.DS_Store` lie in real archives).
+    Links to files are followed, as data roots are often made of them; links to folders too, each
+    real folder once, so that a loop of links ends.
+    """
+    yield from sorted(_files(folder, "", {folder.resolve()}), key=lambda found: found[0])
+
+
+def _files(folder: Path, prefix: str, seen: set[Path]) -> Iterator[tuple[str, os.stat_result]]:
+    with os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda one: one.name):
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                if entry.is_symlink():
+                    real = Path(entry.path).resolve()
+                    if real in seen:
+                        continue
+                    seen.add(real)
+                yield from _files(Path(entry.path), f"{prefix}{entry.name}/", seen)
+            elif entry.is_file():
+                yield prefix + entry.name, entry.stat()
+
+
+@contextlib.contextmanager
+def exclusive_lock(path: Path) -> Iterator[None]:
+    """Hold `path` as a lock for the block; another holder is an error that names it.
+
+    Raises:
+        BuildError: another living process holds the lock.
+    """
+    import filelock
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(path, timeout=0)
+    holder = path.with_suffix(".holder")
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        who = holder.read_text(encoding="utf-8") if holder.exists() else "another process"
+        raise BuildError(
+            f"{path.parent} is held by {who}. Wait until it ends, or give this run another --work."
+        ) from None
+    try:
+        holder.write_text(f"process {os.getpid()}", encoding="utf-8")
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename durable; Windows can't open folders and needs none of it."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,57 @@
+"""Choices without random numbers: everything is ranked by blake2b(seed, purpose, id ...).
+
+A choice depends on nothing but the seed, what it is for, and the names of the things chosen, so it
+is the same on every machine, in every order and for any number of workers (design 4).
+"""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+_SEPARATOR = b"\x1f"  # ids hold no control characters, so joined parts stay distinct
+_BLOCK = 1 << 20  # bytes read at a time
+
+
+def rank(seed: int, purpose: str, *parts: str | int) -> int:
+    """Return a 64-bit number for (seed, purpose, parts): equal everywhere, uniform."""
+    return int.from_bytes(_digest(seed, purpose, parts), "little")
+
+
+def ranks(seed: int, purpose: str, ids: Iterable[str]) -> npt.NDArray[np.uint64]:
+    """Rank many ids at once; element i equals `rank(seed, purpose, ids[i])`."""
+    joined = b"".join(_digest(seed, purpose, (one,)) for one in ids)
+    return np.frombuffer(joined, dtype="<u8").astype(np.uint64)
+
+
+def mix(keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Scramble 64-bit keys (finalizer of splitmix64), so that sums and xors of hashes rank well."""
+    with np.errstate(over="ignore"):
+        z = keys + np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(z ^ (z >> np.uint64(31)))
+
+
+def fingerprint(parts: Iterable[str], *, digits: int = 32) -> str:
+    """Return `digits` hex digits over strings in the given order (names builds and inputs)."""
+    state = hashlib.blake2b(digest_size=(digits + 1) // 2)
+    for part in parts:
+        state.update(part.encode() + _SEPARATOR)
+    return state.hexdigest()[:digits]
+
+
+def sha256_file(path: Path) -> str:
+    """Return the lower-case sha256 of a file's bytes."""
+    state = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(_BLOCK):
+            state.update(block)
+    return state.hexdigest()
+
+
+def _digest(seed: int, purpose: str, parts: Iterable[str | int]) -> bytes:
+    text = _SEPARATOR.join(str(part).encode() for part in (seed, purpose, *parts))
+    return hashlib.blake2b(text, digest_size=8).digest()

@@ -1,0 +1,36 @@
+"""What all tests share: no network, no user cache, and the place of the real data."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports datasets or huggingface_hub
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
+
+SHARED = Path(os.environ.get("CYTOIMAGENET_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path, monkeypatch):
+    """Keep what the package and its libraries remember inside of the test's own folder."""
+    monkeypatch.setenv("CYTOIMAGENET_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture(scope="session")
+def real_images() -> Path:
+    """The folder of real microscopy images; without it the test is skipped by name."""
+    folder = SHARED / "data" / "images"
+    if not folder.is_dir():
+        pytest.skip(f"no real images at {folder} (set CYTOIMAGENET_SHARED)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_tables() -> Path:
+    """The folder of real metadata tables; without it the test is skipped by name."""
+    folder = SHARED / "data" / "metadata"
+    if not folder.is_dir():
+        pytest.skip(f"no real tables at {folder} (set CYTOIMAGENET_SHARED)")
+    return folder
