@@ -55,3 +55,15 @@ def sha256_file(path: Path) -> str:
 def _digest(seed: int, purpose: str, parts: Iterable[str | int]) -> bytes:
     text = _SEPARATOR.join(str(part).encode() for part in (seed, purpose, *parts))
     return hashlib.blake2b(text, digest_size=8).digest()
+
+
+def pixel_sha256(pixels: npt.NDArray[np.uint8]) -> str:
+    """Return the identity of an image: sha256 of height, width (uint32, little-endian) and pixels.
+
+    Args:
+        pixels: (height, width) uint8.
+    """
+    height, width = pixels.shape
+    state = hashlib.sha256(np.array([height, width], "<u4").tobytes())
+    state.update(np.ascontiguousarray(pixels).tobytes())
+    return state.hexdigest()

@@ -1,0 +1,299 @@
+"""Percentiles, stretching and merging of planes, without ever making a float image (paper 2.2).
+
+Every statistic of an integer plane follows from its distinct values and their counts, and every
+stretched value is a function of the raw value. So a plane stays raw; what is computed is a table
+from distinct raw values to 0..255, bit-equal to the same arithmetic done on the whole plane in
+float64 (design 5, "canonical arithmetic").
+"""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from cytoimagenet_hf.errors import ImageRefusedError
+
+Plane = npt.NDArray[Any]  # (height, width) or (height, width, 3), any real dtype
+Floats = npt.NDArray[np.float64]
+Unsigned = TypeVar("Unsigned", np.uint8, np.uint16)
+
+PERCENTILES = (0.1, 99.9)  # percent; paper 2.2
+FULL = 255.0  # top of the gray scale
+_MERGED_TOP = 65535  # several stains are summed as uint16
+_COUNTED_RANGE = 1 << 20  # widest integer range that is counted rather than sorted
+BLOCK = 4  # pixels; side of the blocks whose means carry the signal of `contrast`
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """Distinct values of a plane or window, ascending, and how many pixels have each."""
+
+    values: npt.NDArray[np.generic]  # (m,)
+    cumulated: npt.NDArray[np.int64]  # (m,) pixels with this value or a lower one
+
+    @property
+    def pixels(self) -> int:
+        """Number of pixels."""
+        return int(self.cumulated[-1])
+
+    @property
+    def counts(self) -> npt.NDArray[np.int64]:
+        """Pixels with each value."""
+        return np.diff(self.cumulated, prepend=0)
+
+    def percentile(self, percent: float, value_of: Callable[[Plane], Floats]) -> float:
+        """Return NumPy's linear percentile of `value_of(pixels)`, to the last bit.
+
+        Args:
+            percent: 0..100.
+            value_of: a non-decreasing function of the raw values; because it is monotone, the
+                order statistics of the result are the function of the order statistics.
+        """
+        position = (self.pixels - 1) * (percent / 100)
+        below = math.floor(position)
+        share = position - below
+        at = np.searchsorted(self.cumulated, [below, min(below + 1, self.pixels - 1)], "right")
+        low, high = (float(value) for value in value_of(self.values[at]))
+        # NumPy interpolates from the nearer end; one formula for both differs in the last bit.
+        step = high - low
+        return low + step * share if share < 0.5 else high - step * (1 - share)
+
+
+def distribution(pixels: Plane) -> Distribution:
+    """Count the distinct values of an array of any shape and real dtype (no NaN)."""
+    flat = pixels.reshape(-1)
+    if flat.dtype.kind in "ui":
+        low, high = int(flat.min()), int(flat.max())
+        if high - low < _COUNTED_RANGE:
+            narrow = flat.dtype.itemsize <= 2 and low >= 0
+            offset = 0 if narrow else low
+            shifted = flat if narrow else np.subtract(flat, low, dtype=np.int64)
+            counts = np.bincount(shifted)
+            present = np.flatnonzero(counts)
+            values = (present + offset).astype(flat.dtype)
+            return Distribution(values, np.cumsum(counts[present]))
+    values, counts = np.unique(flat, return_counts=True)
+    return Distribution(values, np.cumsum(counts))
+
+
+def percentiles(pixels: Plane, percents: Sequence[float] = PERCENTILES) -> tuple[float, ...]:
+    """Return percentiles equal bit for bit to `np.percentile(pixels.astype(float64), percents)`.
+
+    Args:
+        pixels: any shape, any real dtype up to 32-bit integers and 64-bit floats, no NaN.
+        percents: 0..100.
+
+    Raises:
+        ValueError: there are no pixels.
+    """
+    if pixels.size == 0:
+        raise ValueError("percentiles of no pixels")
+    counted = distribution(pixels)
+    return tuple(counted.percentile(percent, as_float) for percent in percents)
+
+
+def as_float(raw: Plane) -> Floats:
+    """Take raw values as they are, in float64."""
+    return raw.astype(np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class Stretched:
+    """A gray plane whose values run from 0 to 255 through `value_of`, kept as raw values.
+
+    `grids` and `noises` serve `contrast`: block means and noise of each stain's raw plane.
+    """
+
+    raw: Plane  # (height, width); of RGB the sum of the channels, of stains the merged uint16
+    value_of: Callable[[Plane], Floats]  # raw values -> 0..255, non-decreasing
+    grids: tuple[npt.NDArray[np.float32], ...]
+    noises: tuple[float, ...]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.raw.shape[0], self.raw.shape[1]
+
+
+def normalize(
+    planes: Sequence[tuple[str, Plane]], *, percents: tuple[float, float] = PERCENTILES
+) -> Stretched:
+    """Stretch one plane, or stretch and merge several stains (paper 2.2; design 5).
+
+    One plane: clip((v-lo)/(hi-lo), 0, 1) * 255 in float64, RGB the same over (R+G+B)/3. C stains:
+    each is stretched to 0..floor(65535/C), rounded, and the sum stays within uint16.
+
+    Args:
+        planes: (stain, pixels); equal heights and widths.
+        percents: lower and upper, in percent; values outside are clipped.
+
+    Returns:
+        The plane; nothing is rounded to 8 bits yet.
+
+    Raises:
+        ImageRefusedError: planes of different shapes; a plane is not finite, constant or binary.
+    """
+    shapes = {pixels.shape[:2] for _, pixels in planes}
+    if len(shapes) > 1:
+        text = ", ".join(f"{stain} {pixels.shape[:2]}" for stain, pixels in planes)
+        raise ImageRefusedError("different shapes", f"planes of one field differ: {text}")
+    if len(planes) == 1:
+        raw, divisor = _gray(planes[0][1])
+        low, high, noise = _measure(planes[0][0], raw, divisor, percents)
+        value_of = functools.partial(_stretch, low=low, high=high, divisor=divisor)
+        return Stretched(raw, value_of, (_block_means(raw),), (noise,))
+    return _merge(planes, percents)
+
+
+def _merge(planes: Sequence[tuple[str, Plane]], percents: tuple[float, float]) -> Stretched:
+    """Sum the stretched stains as uint16; one plane at a time is held besides the sum."""
+    share = _MERGED_TOP // len(planes)
+    merged = np.zeros(planes[0][1].shape[:2], np.uint16)
+    grids, noises = [], []
+    for stain, pixels in planes:
+        raw, divisor = _gray(pixels)
+        low, high, noise = _measure(stain, raw, divisor, percents)
+        scaled = functools.partial(_stretch, low=low, high=high, divisor=divisor, top=float(share))
+        merged += look_up(raw, scaled, np.uint16)
+        grids.append(_block_means(raw))
+        noises.append(noise)
+    value_of = functools.partial(_of_merged, top=share * len(planes))
+    return Stretched(merged, value_of, tuple(grids), tuple(noises))
+
+
+def look_up(
+    raw: Plane, value_of: Callable[[Plane], Floats], dtype: type[Unsigned]
+) -> npt.NDArray[Unsigned]:
+    """Round `value_of(raw)` half to even into `dtype`, through a table where that is cheaper."""
+    if raw.dtype.kind in "ui":
+        low, high = int(raw.min()), int(raw.max())
+        if high - low < _COUNTED_RANGE:
+            table = np.rint(value_of(np.arange(low, high + 1))).astype(dtype)
+            if low >= 0 and high < 1 << 16:
+                padded = np.concatenate([np.zeros(low, dtype), table])
+                return padded.take(raw, mode="clip")
+            return table.take(np.subtract(raw, low, dtype=np.int64), mode="clip")
+    return np.rint(value_of(raw)).astype(dtype)
+
+
+def stretch_window(
+    window: Plane,
+    value_of: Callable[[Plane], Floats],
+    *,
+    low: float,
+    high: float,
+) -> npt.NDArray[np.uint8]:
+    """Stretch a window a second time and round once, half to even, to 8 bits.
+
+    Args:
+        window: (height, width) raw values of a `Stretched`.
+        value_of: that plane's function.
+        low: value (0..255) that becomes 0.
+        high: value that becomes 255; above `low`.
+    """
+
+    def again(raw: Plane) -> Floats:
+        stretched: Floats = np.clip((value_of(raw) - low) / (high - low), 0, 1) * FULL
+        return stretched
+
+    return look_up(window, again, np.uint8)
+
+
+def contrast(plane: Stretched, box: tuple[int, int, int, int] | None = None) -> float:
+    """Tell how far the structure of a window stands above the noise of its plane.
+
+    Signal: the span between the 1st and 99th percentile of the means of 4 x 4 blocks. Noise: what
+    a mean of 16 pixels varies by when there is nothing to see. Pure noise gives about 5, whatever
+    its strength; of several stains the best one counts (design 5).
+
+    Args:
+        plane: the normalized record.
+        box: x_min, y_min, x_max, y_max of the window; None for the whole plane.
+    """
+    best = 0.0
+    for grid, noise in zip(plane.grids, plane.noises, strict=True):
+        seen = grid
+        if box is not None:
+            x_min, y_min, x_max, y_max = box
+            rows = slice(-(-y_min // BLOCK), max(y_max // BLOCK, -(-y_min // BLOCK) + 1))
+            columns = slice(-(-x_min // BLOCK), max(x_max // BLOCK, -(-x_min // BLOCK) + 1))
+            seen = grid[rows, columns]
+        if seen.size:
+            low, high = np.percentile(seen.astype(np.float64), (1, 99))
+            best = max(best, float(high - low) / (noise / BLOCK))
+    return best
+
+
+def noise_of(raw: Plane, smallest_step: float) -> float:
+    """Estimate the standard deviation of pixel noise from second differences along rows.
+
+    The median makes edges and cells count little. Never below that of rounding to the smallest
+    step between values, 1/sqrt(12) of it.
+
+    Args:
+        raw: (height, width).
+        smallest_step: smallest difference between two values that occur.
+    """
+    rows = raw[:: max(1, raw.shape[0] // 128)].astype(np.float64)
+    second = rows[:, 2:] - 2 * rows[:, 1:-1] + rows[:, :-2]
+    spread = 1.4826 * float(np.median(np.abs(second))) / math.sqrt(6) if second.size else 0.0
+    return max(spread, smallest_step / math.sqrt(12))
+
+
+def _gray(pixels: Plane) -> tuple[Plane, int]:
+    """Give a single plane and what its values must be divided by (RGB: sum and 3)."""
+    if pixels.ndim == 2:
+        return pixels, 1
+    wide = {"u1": "u2", "u2": "u4", "u4": "u8", "f4": "f8"}.get(pixels.dtype.str[1:])
+    total = pixels[..., 0].astype(wide or pixels.dtype.kind + "8")
+    total += pixels[..., 1]
+    total += pixels[..., 2]
+    return total, 3
+
+
+def _measure(
+    stain: str, raw: Plane, divisor: int, percents: tuple[float, float]
+) -> tuple[float, float, float]:
+    """Return lower and upper percentile and noise of a plane, or refuse it."""
+    if raw.dtype.kind == "f" and not np.isfinite(raw).all():
+        raise ImageRefusedError("not finite", f"stain {stain} holds NaN or infinite values")
+    counted = distribution(raw)
+    if len(counted.values) == 1:
+        raise ImageRefusedError("constant", f"stain {stain} is {counted.values[0]} everywhere")
+    if len(counted.values) == 2:
+        low_value, high_value = counted.values
+        raise ImageRefusedError("binary", f"stain {stain} holds only {low_value} and {high_value}")
+    low, high = (
+        counted.percentile(percent, lambda values: values.astype(np.float64) / divisor)
+        for percent in percents
+    )
+    if high <= low:
+        raise ImageRefusedError(
+            "constant", f"stain {stain}: percentiles {percents[0]} and {percents[1]} equal {low:g}"
+        )
+    step = float(np.diff(counted.values.astype(np.float64)).min())
+    return low, high, noise_of(raw, step)
+
+
+def _stretch(raw: Plane, *, low: float, high: float, divisor: int = 1, top: float = FULL) -> Floats:
+    values = raw.astype(np.float64)
+    if divisor != 1:
+        values /= divisor
+    stretched: Floats = np.clip((values - low) / (high - low), 0, 1) * top
+    return stretched
+
+
+def _of_merged(raw: Plane, *, top: int) -> Floats:
+    return raw.astype(np.float64) / top * FULL
+
+
+def _block_means(raw: Plane) -> npt.NDArray[np.float32]:
+    """Average blocks of 4 x 4 pixels; the rest at the right and lower edge is left out."""
+    height, width = raw.shape[0] // BLOCK, raw.shape[1] // BLOCK
+    blocks = raw[: height * BLOCK, : width * BLOCK].reshape(height, BLOCK, width, BLOCK)
+    means: npt.NDArray[np.float32] = blocks.mean(axis=(1, 3), dtype=np.float64).astype(np.float32)
+    return means
