@@ -1,0 +1,1 @@
+"""What meets the Hub: license rules, cards, loading and publishing."""
