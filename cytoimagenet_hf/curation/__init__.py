@@ -1,0 +1,1 @@
+"""From records to a published data set: catalog, labels, splits, rendering, assembly, report."""
