@@ -1,1 +1,1 @@
-"""From records to a published data set: catalog, labels, splits, rendering, assembly, report."""
+"""Curation: catalog, label plan, rendering, assembly; each stage a function from files to files."""

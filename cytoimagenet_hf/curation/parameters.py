@@ -1,0 +1,99 @@
+"""All that changes a build besides its input: one frozen record, and two presets."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal
+
+from cytoimagenet_hf.imaging import windows
+from cytoimagenet_hf.imaging.intensity import PERCENTILES
+from cytoimagenet_hf.schema import Limits
+
+PRESETS = ("standard", "paper")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameters:
+    """Thresholds of every stage; defaults are ours ("standard"), see `preset` for the paper's."""
+
+    seed: int = 0
+    # Labels (paper 2.1)
+    min_fields: int = 287  # fields that make a value a potential label
+    max_fields: int = 1000  # fields taken for a label
+    presample: int = 10_000  # candidates above this are thinned out first
+    allocation: Literal["equal", "proportional"] = "equal"  # of places over strata
+    # Crops (paper 2.2; curation.md 6)
+    crops_by_fields: tuple[tuple[int, int], ...] = ((1000, 1), (550, 2), (400, 3), (0, 4))
+    percents: tuple[float, float] = PERCENTILES
+    min_crop_side: int = windows.MIN_CROP_SIDE
+    min_side: int = windows.MIN_SIDE
+    min_contrast: float = windows.MIN_CONTRAST
+    max_pixels: int = Limits().pixels
+    # Assembly
+    min_crops: int = 0  # a label with fewer is left out
+    max_crops: int = 1000  # surplus crops of a label are left out
+    validation_share: float = 0.1  # of the groups of each label; paper 2.3
+    small_side: int = 256  # pixels, longest side in config `small`
+    tiny_side: int = 128  # the same in `tiny`
+    tiny_labels: int = 100
+    tiny_crops: int = 100  # a label, over both splits
+    shard_bytes: int = 500_000_000
+    group_rows: int = 100  # rows of a Parquet row group
+    group_bytes: int = 100_000_000
+    chunk_fields: int = 256  # fields rendered as one piece of work
+
+    def __post_init__(self) -> None:
+        """Refuse values that no build can be made with."""
+        for name in ("min_fields", "max_fields", "presample", "max_crops", "chunk_fields"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.max_fields < self.min_fields:
+            raise ValueError(
+                f"max_fields ({self.max_fields}) is under min_fields ({self.min_fields}): "
+                f"no label could be filled"
+            )
+        if self.allocation not in ("equal", "proportional"):
+            raise ValueError(f"allocation is equal or proportional, not {self.allocation!r}")
+        if not 0 < self.validation_share < 1:
+            raise ValueError(f"validation_share lies between 0 and 1, got {self.validation_share}")
+        if not 0 <= self.percents[0] < self.percents[1] <= 100:
+            raise ValueError(f"percents must rise within 0..100, got {self.percents}")
+
+    def rules(self) -> windows.Rules:
+        """What decides windows and refusals."""
+        return windows.Rules(
+            seed=self.seed,
+            min_crop_side=self.min_crop_side,
+            min_side=self.min_side,
+            percents=self.percents,
+            min_contrast=self.min_contrast,
+        )
+
+    def limits(self) -> Limits:
+        """What a raw file may ask for."""
+        return Limits.for_pixels(self.max_pixels)
+
+    def crops_wanted(self, fields: int) -> int:
+        """Crops wanted of each record of a label with so many fields."""
+        return next(crops for least, crops in self.crops_by_fields if fields >= least)
+
+    def as_dict(self) -> dict[str, object]:
+        """All values by name, as build.json keeps them."""
+        return dataclasses.asdict(self)
+
+
+def preset(name: str, **changes: object) -> Parameters:
+    """Return the parameters of a preset, with single values changed.
+
+    `paper` leaves out labels with fewer than 500 crops (curation.md 7), spreads places over strata
+    in proportion (curation.md 3), and judges no contrast.
+
+    Raises:
+        ValueError: there is no such preset or no such parameter.
+    """
+    paper = {"allocation": "proportional", "min_crops": 500, "min_contrast": 0.0}
+    if name not in PRESETS:
+        raise ValueError(f"Unknown preset {name!r}. There are {', '.join(PRESETS)}.")
+    known = {one.name for one in dataclasses.fields(Parameters)}
+    if unknown := sorted(set(changes) - known):
+        raise ValueError(f"Unknown parameter {', '.join(unknown)}. There are {sorted(known)}.")
+    return Parameters(**{**(paper if name == "paper" else {}), **changes})  # type: ignore[arg-type]
