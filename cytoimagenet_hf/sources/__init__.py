@@ -1,4 +1,4 @@
-"""The data sets that CytoImageNet is made of: one module each, and the file name is the registry."""
+"""The data sets that CytoImageNet is made of: one module each; the file name is the registry."""
 
 import difflib
 import importlib

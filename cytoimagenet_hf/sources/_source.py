@@ -159,21 +159,35 @@ class SourceFolder:
     def table(self, name: str) -> Path | None:
         """Find a table by its name (also `.gz`, `.xz`, also in `--tables`); None if it is absent.
 
-        Tables of the root may lie in any of its folders; the shallowest wins.
+        Tables may lie in any folder below; the root comes first, then the shallowest wins.
         """
+        wanted = {name, f"{name}.gz", f"{name}.xz"}
         for folder in self.table_folders:
-            hits = [
-                path
-                for suffix in ("", ".gz", ".xz")
-                for path in folder.rglob(name + suffix)
-                if path.is_file()
-            ]
+            if not folder.is_dir():
+                continue
+            paths = self.paths if folder == self.root else [path for path, _ in walk(folder)]
+            hits = [path for path in paths if path.rpartition("/")[2] in wanted]
             if hits:
-                best = min(hits, key=lambda path: (len(path.parts), path))
+                best = min(hits, key=lambda path: (path.count("/"), path))
                 if folder == self.root:
-                    self._used.add(best.relative_to(folder).as_posix())
-                return best
+                    self._used.add(best)
+                return folder / best
         return None
+
+    def required_table(self, *names: str) -> Path:
+        """Find the first of some tables that is there.
+
+        Raises:
+            SourceNotFoundError: none of them is; says where was looked.
+        """
+        for name in names:
+            if (path := self.table(name)) is not None:
+                return path
+        raise SourceNotFoundError(
+            f"{self.name}: no table {' or '.join(names)} (plain, .gz or .xz) under "
+            f"{' or '.join(str(folder) for folder in self.table_folders)}. Download it there, or "
+            f"name its folder with --tables."
+        )
 
     def note(self, text: str) -> None:
         """Add a line to the report (a plane chosen, an archive that was never downloaded)."""
@@ -234,18 +248,18 @@ def group_channels(
     Args:
         folder: gets the notes.
         hits: matches with a named group `channel`; all other named groups say where.
-        channel: name of that group.
+        channel: name of that group; a group `guid` is passed over (it differs by channel).
         expected: the channels of the complete download.
 
     Yields:
-        One set a position, in the order of the position's names.
+        One set a position, sorted by the named groups in the pattern's order.
     """
     found: dict[tuple[tuple[str, str], ...], dict[str, str]] = defaultdict(dict)
     for hit in hits:
         at = {name: text for name, text in hit.groupdict().items() if text is not None}
         which = at.pop(channel)
         at.pop("guid", None)
-        have = found[tuple(sorted(at.items()))]
+        have = found[tuple(at.items())]
         if which in have:
             folder.miss("second file of one channel, not used", hit.string)
             continue
