@@ -1,0 +1,63 @@
+"""What a card is made of: plain records that assembly fills in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelFacts:
+    """One class of the data set; `CardFacts.labels` holds them in the order of their integers."""
+
+    label: str
+    category: str  # one of schema.CATEGORIES
+    fields: int  # positions imaged
+    crops: int  # rows of config `default`, over all splits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceFacts:
+    """What one source gave under one license; a source with two licenses has two of these."""
+
+    name: str  # "bbbc022"
+    title: str
+    database: str
+    page: str
+    license: str  # canonical, as in column `license` (licenses.terms_of(...).license)
+    terms: str  # one of schema.TERMS
+    citation: str
+    fields: int
+    crops: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SizeFacts:
+    """Rows and bytes of the shards of one config, split and terms class."""
+
+    config: str
+    split: str  # one of schema.SPLITS
+    terms: str  # one of schema.TERMS
+    rows: int
+    bytes: int  # of the Parquet files
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardFacts:
+    """All that a card is made of; equal facts give equal bytes.
+
+    `sizes` and `data_files` hold the same configs: a config or split without rows stands in
+    neither.
+    """
+
+    labels: Sequence[LabelFacts]
+    sources: Sequence[SourceFacts]
+    sizes: Sequence[SizeFacts]
+    data_files: Mapping[str, Mapping[str, Sequence[str]]]  # config -> split -> relative paths, "/"
+    parameters: Mapping[str, object]  # of this build, by the name of the flag
+    paper: Mapping[str, object] = field(default_factory=dict)  # the same in the preset `paper`
+    seed: int = 0
+    versions: Mapping[str, str] = field(default_factory=dict)  # library -> version
+    exclusions: Mapping[tuple[str, str], int] = field(default_factory=dict)  # (stage, reason) -> n
+    simulated: bool = False  # any source's pixels are simulated: the card says so loudly
+    hub_id: str = ""  # "owner/name" where it stands on the Hub; "" as long as it stands nowhere
