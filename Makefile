@@ -1,0 +1,63 @@
+# Python 3.11 or newer is all that is needed; `make PYTHON=/path/to/python3.12 test` picks another.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+FAST := not slow and not soak
+CODE := cytoimagenet_hf builders tests setup.py
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install quick demo test test-slow soak bench format clean
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "CytoImageNet needs Python 3.11 or newer, and '$(PYTHON)' is not one:"; \
+	  echo "  $$($(PYTHON) --version 2>&1 | head -n 1)"; \
+	  echo "Name one that is: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# Stamps: pip runs again only when what is to be installed has changed.
+$(VENV)/core.stamp: setup.py constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -e . -c constraints.txt
+	@touch $@
+
+$(VENV)/dev.stamp: setup.py constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -e '.[dev]' -c constraints.txt
+	@touch $(VENV)/core.stamp $@
+
+install: $(VENV)/dev.stamp  ## make .venv with all that the tests need
+
+quick: $(VENV)/dev.stamp  ## lint and the fast unit tests; under a minute
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/python -m pytest -m "$(FAST)" -n 2 --maxfail 5 --ignore=tests/test_packaging.py
+
+demo: $(VENV)/core.stamp  ## simulate raw data, build the data set, load it, draw it: demo/
+	$(BIN)/cytoimagenet demo --to demo
+
+test: $(VENV)/dev.stamp  ## lint, types, and all tests but the slow ones
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -m "$(FAST)" -n 2
+
+test-slow: $(VENV)/dev.stamp  ## tests that start processes or read many real files
+	$(BIN)/python -m pytest -m "slow and not soak"
+
+soak: $(VENV)/dev.stamp  ## tests that run for a long time
+	$(BIN)/python -m pytest -m soak || [ $$? -eq 5 ]  # 5: there are none yet
+
+bench: $(VENV)/dev.stamp  ## time the hot paths
+	@set -e; found=; for script in benchmarks/speed/*.py; do \
+	  [ -e "$$script" ] || continue; found=1; $(BIN)/python "$$script"; done; \
+	[ -n "$$found" ] || echo "There are no speed benchmarks yet."
+
+format: $(VENV)/dev.stamp  ## rewrite the code in the project's format
+	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
+
+clean:  ## remove .venv, the demo and all caches; data sets stay
+	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
