@@ -84,7 +84,7 @@ def grow(
         angle=rng.uniform(0, np.pi, n),
         long=np.where(dying, long * 0.45, long),
         short=np.where(dying, short * 0.5, short),
-        bend=rng.normal(0, 0.16, n),
+        bend=rng.normal(0, 0.1, n),
         body=radius * 3.1 * look.spread * rng.lognormal(0, 0.15, n),
         bright=look.brightness * rng.lognormal(-0.05, 0.22, n) * np.where(dying, 2.0, 1.0),
     )
@@ -122,7 +122,7 @@ def bodies(rng: np.random.Generator, cells: Cells) -> Bodies:
     half = (-(-cells.shape[0] // 2), -(-cells.shape[1] // 2))
     maps = np.zeros((4, *half), np.float32)
     warp = np.maximum(1 + 0.1 * texture(rng, half, period=22), 0.82)  # no cell is an ellipse
-    threads = texture(rng, (TILE, TILE), period=8)
+    threads = texture(rng, (TILE, TILE), period=6, stretch=7)
     for i, at, u, v in _around(cells, cells.body * 1.65, step=2):
         radius = cells.body[i] * (1 + 0.15 * u / (np.abs(u) + np.abs(v) + 1))
         distance = np.sqrt((u * 0.85) ** 2 + (v * 1.15) ** 2) / radius * warp[at]
@@ -131,7 +131,7 @@ def bodies(rng: np.random.Generator, cells: Cells) -> Bodies:
         parts = (
             inside,
             np.exp(-(((distance - 0.9) / 0.09) ** 2)),
-            np.clip(0.35 + 0.5 * _drawn_out(threads, i, u, v), 0, 1.6) * inside,
+            np.clip(0.35 + 0.5 * _turned(threads, i, u, v), 0, 1.6) * inside,
             np.exp(-np.maximum(distance - 0.25, 0) * 3.5) * inside,
         )
         for full, part in zip(maps, parts, strict=True):
@@ -198,10 +198,10 @@ def _around(
         yield i, at, dx * cos + dy * sin, dy * cos - dx * sin
 
 
-def _drawn_out(tile: FloatPlane, number: int, u: FloatPlane, v: FloatPlane) -> FloatPlane:
-    """Sample a texture so that its grains become threads along u; another part for each cell."""
-    along = (u * 0.12).astype(np.int64) + 37 * number
-    across = (v * 1.2).astype(np.int64) + 101 * number
+def _turned(tile: FloatPlane, number: int, u: FloatPlane, v: FloatPlane) -> FloatPlane:
+    """Turn a texture so that its threads lie along u; another part of it for each cell."""
+    along = np.rint(u).astype(np.int64) + 37 * number
+    across = np.rint(v).astype(np.int64) + 101 * number
     return tile[across % TILE, along % TILE]
 
 

@@ -19,12 +19,15 @@ def generator(seed: int, *names: str | int) -> np.random.Generator:
     return np.random.default_rng(rank(seed, "simulation", *names))
 
 
-def texture(rng: np.random.Generator, shape: tuple[int, int], *, period: float) -> FloatPlane:
+def texture(
+    rng: np.random.Generator, shape: tuple[int, int], *, period: float, stretch: float = 1.0
+) -> FloatPlane:
     """Return noise of mean 0 and deviation 1 whose bumps are about `period` pixels apart.
 
+    With `stretch` the bumps are that many times longer along x.
     It is made as one periodic tile in frequency space, so the seams don't show.
     """
-    frequency = np.hypot(np.fft.fftfreq(TILE)[:, None], np.fft.rfftfreq(TILE)[None, :])
+    frequency = np.hypot(np.fft.fftfreq(TILE)[:, None], stretch * np.fft.rfftfreq(TILE)[None, :])
     frequency[0, 0] = np.inf  # no mean
     ring = np.exp(-((np.log2(frequency * period) / 0.8) ** 2)) / frequency
     phase = rng.random(ring.shape) * 2 * np.pi

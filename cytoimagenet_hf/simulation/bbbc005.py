@@ -1,6 +1,7 @@
 """Simulated BBBC005: cell bodies and nuclei of known count and blur (the real set is one too).
 
-Ground truth bears the images' own names in another folder, beside a hidden file.
+Ground truth bears the images' own names in another folder, beside a hidden file; some scenes are
+there a second time out of focus.
 """
 
 from pathlib import Path
@@ -10,34 +11,36 @@ import numpy as np
 from cytoimagenet_hf.files import write_text
 from cytoimagenet_hf.simulation import _cells, _optics, _writing
 
-MOST = 9600  # 16 rows of blur x 24 columns of counts x 25 samples
+MOST = 600  # scenes: 24 counts x 25 samples
 _SHAPE = (520, 696)
 _COUNTS = (1, 5, 10, 14, 18, 23, 27, 31, 35, 40, 44, 48, 53, 57, 61, 66, 70, 74, 78, 83, 87, 91, 96,
            100)  # fmt: skip
-_BLURS = (1, 4, 7, 10, 14, 17, 20, 23, 26, 29, 32, 35, 39, 42, 45, 48)  # F, by the well's row
 _IMAGES, _GROUND_TRUTH = "BBBC005_v1_images", "BBBC005_v1_ground_truth"
+_BLURRED = ("B", 4)  # row of the well, F in the file name
 
 
 def simulate(root: Path, *, fields: int, seed: int) -> dict[str, tuple[str, ...]]:
-    """Write `fields` fields, and ground truth for those in focus."""
+    """Write `fields` scenes in focus, with ground truth, and every eighth one blurred as well."""
     truth: dict[str, tuple[str, ...]] = {}
     for number in range(fields):
-        stem, blur, count = _position(number)
-        rng = _optics.generator(seed, "bbbc005", stem)
-        cells = _cells.grow(rng, _SHAPE, count, radius=11)
+        sample, column = number // 24 + 1, number * 7 % 24
+        tail = f"{column + 1:02d}_C{_COUNTS[column]}_F{{}}_s{sample:02d}"
+        rng = _optics.generator(seed, "bbbc005", tail)
+        cells = _cells.grow(rng, _SHAPE, _COUNTS[column], radius=11)
         planes = {
-            "w1": 0.8 * _cells.bodies(rng, cells).inside,
+            "w1": np.asarray(0.8 * _cells.bodies(rng, cells).inside, np.float32),
             "w2": _cells.nuclei(rng, cells, grain=0.5),
         }
         for channel, plane in planes.items():
-            path = f"{_IMAGES}/{stem}_{channel}.TIF"
-            sharp = _optics.blur(plane, blur / 4)
-            counts = _optics.expose(rng, sharp, gain=150, background=12, top=255, read_noise=1.5)
-            _writing.write_tiff(root / path, counts)
-            truth[path] = ()
-            if blur == 1:
-                mask = np.where(plane > 0.3, 255, 0).astype(np.uint8)
-                _writing.write_tiff(root / _GROUND_TRUTH / f"{stem}_{channel}.TIF", mask)
+            name = f"SIMCEPImages_A{tail.format(1)}_{channel}.TIF"
+            _write(root / _IMAGES / name, rng, plane)
+            truth[f"{_IMAGES}/{name}"] = ()
+            mask = np.where(plane > 0.3, 255, 0).astype(np.uint8)
+            _writing.write_tiff(root / _GROUND_TRUTH / name, mask)
+            if number % 8 == 7:
+                row, blur = _BLURRED
+                name = f"SIMCEPImages_{row}{tail.format(blur)}_{channel}.TIF"
+                _write(root / _IMAGES / name, rng, _optics.blur(plane, blur))
     write_text(root / _GROUND_TRUTH / ".htaccess", "Options +Indexes\n")
     return truth
 
@@ -51,11 +54,6 @@ def simulate_negative(root: Path) -> None:
         _writing.write_tiff(path, (mask * 255).astype(np.uint8))
 
 
-def _position(number: int) -> tuple[str, int, int]:
-    """Name a field: each (row, column, sample) once; at first mostly row A, which is in focus."""
-    turn, column = number // 24, number * 7 % 24
-    sample, row = divmod(turn, 16)
-    row = (row + (number % 4 == 3)) % 16
-    blur, count = _BLURS[row], _COUNTS[column]
-    well = f"{'ABCDEFGHIJKLMNOP'[row]}{column + 1:02d}"
-    return f"SIMCEPImages_{well}_C{count}_F{blur}_s{sample + 1:02d}", blur, count
+def _write(path: Path, rng: np.random.Generator, plane: _optics.FloatPlane) -> None:
+    counts = _optics.expose(rng, plane, gain=150, background=12, top=255, read_noise=1.5)
+    _writing.write_tiff(path, counts)

@@ -71,7 +71,8 @@ def _worms(rng: np.random.Generator, live: bool) -> tuple[_optics.FloatPlane, _o
         bright = rng.uniform(0.4, 1.3) if dead else 0.02
         _draw(depth, y, x, taper, np.ones(_STEPS))
         _draw(glow, y, x, taper, bright * (0.7 + 0.3 * np.sin(along * 40 + bend) ** 2))
-    return depth, glow
+    inside = _well() > 0
+    return depth * inside, glow * inside
 
 
 def _draw(plane: _optics.FloatPlane, y: _Line, x: _Line, radius: _Line, value: _Line) -> None:
