@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 Tile = npt.NDArray[np.uint8]
 
-PAPER, INK, FAINT = 255, 20, 110  # gray levels of background, text and counts
+PAPER, MAT, INK, FAINT = 255, 238, 20, 110  # gray levels: background, behind tiles, text, counts
 GAP = 6  # pixels between tiles, and around the sheet
 TEXT_SIZE = 15  # pixels; the title is half as large again
 TITLE_SIZE = 22
@@ -59,10 +59,11 @@ def contact_sheet(
     if title:
         draw.text((GAP, GAP), shorten(title, head, width - 2 * GAP), INK, head)
     for name, tiles in rows:
-        _draw_name(draw, (GAP, top), name, len(tiles), text)
+        _draw_name(draw, (GAP, top + GAP), name, len(tiles), text)
         for at, pixels in enumerate(tiles):
             row, column = divmod(at, columns)
             corner = (GAP + column * step, top + _name_height() + row * step)
+            draw.rectangle((*corner, corner[0] + tile - 1, corner[1] + tile - 1), MAT)
             _paste(sheet, pixels, corner, tile)
         top += _row_height(len(tiles), step, columns)
     return sheet
@@ -98,7 +99,7 @@ def fit(pixels: Tile, side: int) -> Image.Image:
 
 
 def _name_height() -> int:
-    return TEXT_SIZE + 2 * GAP
+    return TEXT_SIZE + 3 * GAP  # two above, so that a name belongs to the tiles below it
 
 
 def _row_height(tiles: int, step: int, columns: int) -> int:

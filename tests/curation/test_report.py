@@ -214,8 +214,8 @@ def test_report_of_a_source_folder_fits_as_it_stands(tmp_path):
         name="a", title="b", license="c", terms="d", fields=0, records=0, files=folder.report()
     )
     page = Page(render(facts(sources=[source])))
-    assert "notes/*.txt: 1 namely notes/odd.txt" in page.text
-    assert "named in the table: 1 namely gone.tif" in page.text
+    assert "notes/*.txt: 1, namely notes/odd.txt" in page.text
+    assert "named in the table: 1, namely gone.tif" in page.text
 
 
 @pytest.mark.parametrize(("entropy", "shown"), [(None, "-"), (1.5, "1.50")])

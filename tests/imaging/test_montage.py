@@ -7,6 +7,7 @@ from PIL import ImageFont
 from cytoimagenet_hf.imaging.montage import (
     ELLIPSIS,
     GAP,
+    MAT,
     PAPER,
     TEXT_SIZE,
     contact_sheet,
@@ -14,7 +15,7 @@ from cytoimagenet_hf.imaging.montage import (
     shorten,
 )
 
-ROW_OF_NAME = TEXT_SIZE + 2 * GAP
+ROW_OF_NAME = TEXT_SIZE + 3 * GAP
 
 
 def flat(level: int, height: int = 10, width: int = 10) -> np.ndarray:
@@ -34,11 +35,11 @@ def test_tiles_stand_left_to_right_then_below():
 
 
 def test_long_tile_keeps_its_aspect_and_is_centered():
-    """A 20 x 10 tile in a square of 10 becomes 10 x 5, with paper on both sides."""
+    """A 20 x 10 tile in a square of 10 becomes 10 x 5, with the mat on both sides."""
     sheet = np.asarray(contact_sheet([("", [flat(0, 20, 10)])], tile=10, columns=20))
     square = sheet[GAP + ROW_OF_NAME :, GAP : GAP + 10][:10]
     assert (square == 0).sum(axis=1).tolist() == [5] * 10
-    assert (square[:, :2] == PAPER).all()
+    assert (square[:, :2] == MAT).all()
 
 
 def test_reduction_averages_areas():
