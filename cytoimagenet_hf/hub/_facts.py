@@ -54,6 +54,7 @@ class CardFacts:
     sources: Sequence[SourceFacts]
     sizes: Sequence[SizeFacts]
     data_files: Mapping[str, Mapping[str, Sequence[str]]]  # config -> split -> relative paths, "/"
+    fingerprint: str  # `content_fingerprint` of the shards' sums
     parameters: Mapping[str, object]  # of this build, by the name of the flag
     paper: Mapping[str, object] = field(default_factory=dict)  # the same in the preset `paper`
     seed: int = 0

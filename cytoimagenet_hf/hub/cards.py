@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from cytoimagenet_hf.hub._facts import CardFacts, LabelFacts, SizeFacts, SourceFacts
+from cytoimagenet_hf.hub._folders import content_fingerprint
 from cytoimagenet_hf.hub._generated import (
     generated_parts,
     generated_sha256,
@@ -33,6 +34,7 @@ __all__ = [
     "LabelFacts",
     "SizeFacts",
     "SourceFacts",
+    "content_fingerprint",
     "generated_parts",
     "generated_sha256",
     "refresh_card",
@@ -143,7 +145,10 @@ def _front_matter(facts: CardFacts) -> str:
     for config, splits in _declared(facts).items():
         files = [{"split": split, "path": list(paths)} for split, paths in splits.items()]
         default = {"default": True} if config == "default" else {}
-        configs.append({"config_name": config, **default, "data_files": files})
+        # `datasets` names its cache of a folder by this block alone, not by the files' content or
+        # place: without the fingerprint a rebuild under the same file names gives the old rows.
+        build = {"description": f"build {facts.fingerprint}"}
+        configs.append({"config_name": config, **default, **build, "data_files": files})
     block = {
         **_license(facts),
         "pretty_name": "CytoImageNet",

@@ -10,7 +10,14 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from cytoimagenet_hf import schema
-from cytoimagenet_hf.hub.cards import CardFacts, LabelFacts, SizeFacts, SourceFacts, render_card
+from cytoimagenet_hf.hub.cards import (
+    CardFacts,
+    LabelFacts,
+    SizeFacts,
+    SourceFacts,
+    content_fingerprint,
+    render_card,
+)
 
 LABELS = ("nucleus", "a|b", "<b>bold</b>")
 # (name, split, terms, label): two splits, two terms classes
@@ -83,6 +90,14 @@ def write_shard(folder: Path, config: str, split: str, terms: str, rows=ROWS) ->
     return [relative]
 
 
+def sums_of(folder: Path) -> dict[str, str]:
+    """The sha256 of each shard, by its relative path."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*.parquet"))
+    }
+
+
 def facts_for(folder: Path, data_files: dict, rows=ROWS, **changes) -> CardFacts:
     """Facts of the folder as assembly would give them."""
     sizes = [
@@ -119,6 +134,7 @@ def facts_for(folder: Path, data_files: dict, rows=ROWS, **changes) -> CardFacts
         ],
         "sizes": sizes,
         "data_files": data_files,
+        "fingerprint": content_fingerprint(sums_of(folder)),
         "parameters": {"min-fields": 10, "allocation": "equal"},
         "paper": {"min-fields": 287, "allocation": "equal"},
         "versions": {"pyarrow": "26.0.1"},
@@ -145,9 +161,6 @@ def make_folder(folder: Path, rows=ROWS, **changes) -> Path:
     }
     card = render_card(facts_for(folder, data_files, rows, **changes))
     (folder / "README.md").write_text(card, encoding="utf-8", newline="\n")
-    sums = [
-        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder).as_posix()}\n"
-        for path in sorted(folder.rglob("*.parquet"))
-    ]
-    (folder / "SHA256SUMS").write_text("".join(sums), encoding="utf-8")
+    sums = "".join(f"{digest}  {path}\n" for path, digest in sums_of(folder).items())
+    (folder / "SHA256SUMS").write_text(sums, encoding="utf-8", newline="\n")
     return folder

@@ -45,6 +45,7 @@ def facts(**changes) -> CardFacts:
             SizeFacts(config="default", split="train", terms="open", rows=4, bytes=2_500_000)
         ],
         "data_files": {"default": {"train": [FILE]}},
+        "fingerprint": "00ff",
         "parameters": {"min-fields": 10, "seed": 0},
         "paper": {"min-fields": 287, "seed": 0},
         "versions": {"numpy": "2.4.6"},
@@ -64,6 +65,7 @@ def test_yaml_declares_exactly_the_files_given():
         {
             "config_name": "default",
             "default": True,
+            "description": "build 00ff",
             "data_files": [{"split": "train", "path": [FILE]}],
         }
     ]
