@@ -26,6 +26,7 @@ CATEGORIES = (
 MODALITIES = ("fluorescence", "brightfield", "darkfield", "phase contrast")
 TERMS = ("open", "sharealike", "noncommercial", "local")  # from most to least free (design 8)
 SPLITS = ("train", "validation")
+SIMULATED_MARK = "SIMULATED.txt"  # in the root of a source whose raw data are simulated
 JOINT = "|"  # separates the values of one cell in tables; no value holds it
 
 PUBLISHED_COLUMNS = (

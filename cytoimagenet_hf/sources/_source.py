@@ -15,6 +15,7 @@ from pathlib import Path
 
 from cytoimagenet_hf.errors import SourceNotFoundError
 from cytoimagenet_hf.files import walk
+from cytoimagenet_hf.schema import SIMULATED_MARK
 
 Box = tuple[int, int, int, int]  # x_min, y_min, x_max, y_max; 0-based, end-exclusive
 EXAMPLES = 3  # names shown for each line of a report
@@ -132,6 +133,11 @@ class SourceFolder:
     def paths(self) -> list[str]:
         """Relative paths of all files under the root, sorted; the disk is read once."""
         return list(self._listing)
+
+    @property
+    def is_simulated(self) -> bool:
+        """Say whether the folder declares its raw data to be simulated."""
+        return (self.root / SIMULATED_MARK).exists()
 
     @functools.cached_property
     def _listing(self) -> dict[str, None]:

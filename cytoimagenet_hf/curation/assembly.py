@@ -1,0 +1,138 @@
+"""Assembly: from rendered crops to the folder that `load_dataset` reads (design 4).
+
+The new folder is made aside and takes the place of the old one when it is complete, so that a
+reader never sees half a data set.
+"""
+
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cytoimagenet_hf.curation import selection
+from cytoimagenet_hf.curation.configs import ConfigWriter
+from cytoimagenet_hf.curation.documents import Contents, write_documents
+from cytoimagenet_hf.curation.labels import LabelRow, label_texts
+from cytoimagenet_hf.curation.material import Material
+from cytoimagenet_hf.curation.selection import Crop, Exclusions
+from cytoimagenet_hf.curation.splits import Split, split_groups
+from cytoimagenet_hf.errors import BuildError
+from cytoimagenet_hf.schema import CATEGORIES, SPLITS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assembled:
+    """What a build came to."""
+
+    contents: Contents
+    split: Split
+    split_of: Mapping[str, str]  # group -> split
+    manifest_sha256: str  # of SHA256SUMS: names the whole folder
+
+
+def assemble(material: Material, output: Path) -> Assembled:
+    """Write the data set's folder.
+
+    Args:
+        material: catalog, plan and rendered chunks.
+        output: the folder; one that a former build wrote is replaced.
+
+    Raises:
+        BuildError: no crop is left, or `output` holds something that no build wrote.
+    """
+    check_output(output)
+    parameters = material.parameters
+    out = Exclusions([label.value for label in material.labels])
+    crops = selection.collect(material, out)
+    crops = selection.drop_duplicates(crops, out)
+    crops, reasons = selection.drop_small_labels(crops, parameters.min_crops, out)
+    crops = selection.drop_surplus(crops, parameters.max_crops, parameters.seed, out)
+    if not crops:
+        raise BuildError(_nothing_left(material, out))
+    labels = _finished(material.labels, crops, reasons)
+    names = published_names(labels, crops)
+    split = split_groups(
+        ((crop.label, crop.group) for crop in crops),
+        share=parameters.validation_share,
+        seed=parameters.seed,
+    )
+    split_of = {
+        crop.group: SPLITS[1] if crop.group in split.validation else SPLITS[0] for crop in crops
+    }
+    aside = output.with_name(output.name + ".part")
+    shutil.rmtree(aside, ignore_errors=True)
+    writer = ConfigWriter(material, names, split_of, crops, aside)
+    contents = Contents(
+        labels=labels,
+        names=names,
+        crops=crops,
+        exclusions=out,
+        written=writer.write_all(),
+        build=writer.build,
+    )
+    manifest = write_documents(aside, material, contents)
+    _swap(aside, output)
+    return Assembled(contents=contents, split=split, split_of=split_of, manifest_sha256=manifest)
+
+
+def check_output(output: Path) -> None:
+    """Refuse to replace a folder that no build wrote.
+
+    Raises:
+        BuildError: the folder is not empty and has no build.json.
+    """
+    if output.exists() and not output.is_dir():
+        raise BuildError(f"{output} is a file; --output names a folder.")
+    if output.is_dir() and any(output.iterdir()) and not (output / "build.json").exists():
+        raise BuildError(
+            f"{output} holds files that no build wrote. Give another --output, or empty it."
+        )
+
+
+def published_names(labels: Sequence[LabelRow], crops: Iterable[Crop]) -> dict[int, str]:
+    """Name the labels that have crops, in the order of their class integers."""
+    order = sorted(
+        {crop.label for crop in crops},
+        key=lambda one: (CATEGORIES.index(labels[one].category), labels[one].value),
+    )
+    texts = label_texts([(labels[one].category, labels[one].value) for one in order])
+    return dict(zip(order, texts, strict=True))
+
+
+def _finished(
+    labels: Sequence[LabelRow], crops: Sequence[Crop], reasons: Mapping[int, str]
+) -> list[LabelRow]:
+    """Add the number of crops, and the reason where a planned label came to nothing."""
+    counts = Counter(crop.label for crop in crops)
+    return [
+        replace(
+            label,
+            crops=counts[number],
+            dropped_reason=label.dropped_reason
+            or reasons.get(number, "")
+            or ("" if counts[number] else "no crop was left"),
+        )
+        for number, label in enumerate(labels)
+    ]
+
+
+def _nothing_left(material: Material, out: Exclusions) -> str:
+    planned = sum(1 for label in material.labels if label.assigned)
+    most = max((label.candidates for label in material.labels), default=0)
+    reasons = ", ".join(f"{reason} {count}" for (_, reason), count in out.counts().most_common(4))
+    return (
+        f"No crop is left: {planned} of {len(material.labels)} values became labels (the most "
+        f"frequent one has {most} fields, --min-fields is {material.parameters.min_fields}); "
+        f"left out: {reasons or 'nothing'}. Lower --min-fields, or add raw data."
+    )
+
+
+def _swap(aside: Path, output: Path) -> None:
+    """Put the new folder in the place of the old one."""
+    old = output.with_name(output.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if output.exists():
+        output.rename(old)
+    aside.rename(output)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,215 @@
+"""What stands beside the shards: label report, exclusions, card, build.json, SHA256SUMS."""
+
+import dataclasses
+import platform
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cytoimagenet_hf import __version__, files, hashing
+from cytoimagenet_hf.curation.configs import data_files
+from cytoimagenet_hf.curation.labels import LabelRow
+from cytoimagenet_hf.curation.material import Material
+from cytoimagenet_hf.curation.parameters import preset
+from cytoimagenet_hf.curation.selection import Crop, Exclusions
+from cytoimagenet_hf.curation.shards import Shard
+from cytoimagenet_hf.hub import cards
+from cytoimagenet_hf.hub.licenses import terms_of
+from cytoimagenet_hf.imaging import png
+from cytoimagenet_hf.schema import CATEGORIES
+
+_LIBRARIES = ("numpy", "pyarrow", "pillow", "tifffile", "imagecodecs", "datasets")
+LABELS = pa.schema(
+    [
+        ("label", pa.string()),
+        ("category", pa.string()),
+        ("value", pa.string()),
+        ("candidates", pa.int64()),
+        ("free", pa.int64()),
+        ("assigned", pa.int64()),
+        ("crops", pa.int64()),
+        ("sources", pa.list_(pa.string())),
+        ("strata", pa.int64()),
+        ("strata_covered", pa.int64()),
+        ("entropy", pa.float64()),
+        ("dropped_reason", pa.string()),
+    ]
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """What the documents tell of."""
+
+    labels: Sequence[LabelRow]
+    names: Mapping[int, str]  # published: index into labels -> text, in order of integers
+    crops: Sequence[Crop]
+    exclusions: Exclusions
+    written: Sequence[Shard]
+    build: str
+
+
+def write_documents(folder: Path, material: Material, contents: Contents) -> str:
+    """Write reports, card, build.json and, last, SHA256SUMS; return the hash of the sums."""
+    with files.replacing(folder / "labels.parquet") as aside:
+        pq.write_table(label_table(contents.labels, contents.names), aside)
+    with files.replacing(folder / "exclusions.parquet") as aside:
+        pq.write_table(contents.exclusions.table(), aside, compression="zstd")
+    sums = {shard.path: hashing.sha256_file(folder / shard.path) for shard in contents.written}
+    card = cards.render_card(_card_facts(material, contents, cards.content_fingerprint(sums)))
+    files.write_text(folder / "README.md", card)
+    files.write_json(
+        folder / "build.json",
+        {
+            "build": contents.build,
+            "versions": versions(),
+            "png_engine": png.ENGINE,
+            "parameters": material.parameters.as_dict(),
+            "inputs": _inputs(material, contents.crops),
+            "simulated": material.simulated,
+            "counts": {
+                f"{size.config}/{size.split}/{size.terms}": {"rows": size.rows, "bytes": size.bytes}
+                for size in _sizes(contents.written)
+            },
+            "exclusions": {
+                f"{stage}: {reason}": count
+                for (stage, reason), count in sorted(contents.exclusions.counts().items())
+            },
+            "card_sha256": cards.generated_sha256(card),
+        },
+    )
+    return _write_sums(folder, sums)
+
+
+def _write_sums(folder: Path, known: Mapping[str, str]) -> str:
+    """Write SHA256SUMS over all files but the card and itself; return its own sha256."""
+    lines = [
+        f"{known.get(path) or hashing.sha256_file(folder / path)}  {path}\n"
+        for path, _ in files.walk(folder)
+        if path != "README.md"
+    ]
+    files.write_text(folder / "SHA256SUMS", "".join(lines))
+    return hashing.sha256_file(folder / "SHA256SUMS")
+
+
+def label_table(labels: Sequence[LabelRow], names: Mapping[int, str]) -> pa.Table:
+    """The label report: published labels in the order of their integers, then the dropped ones."""
+    first = {number: place for place, number in enumerate(names)}
+    order = sorted(
+        range(len(labels)),
+        key=lambda one: (
+            first.get(one, len(first)),
+            -labels[one].candidates,
+            CATEGORIES.index(labels[one].category),
+            labels[one].value,
+        ),
+    )
+    rows: list[dict[str, Any]] = [
+        {
+            "label": names.get(number, labels[number].value),
+            **{name: getattr(labels[number], name) for name in LABELS.names if name != "label"},
+        }
+        for number in order
+    ]
+    return pa.Table.from_pylist(rows, schema=LABELS)
+
+
+def versions() -> dict[str, str]:
+    """Versions that bytes depend on."""
+    return {
+        "cytoimagenet-hf": __version__,
+        "python": ".".join(platform.python_version_tuple()[:2]),
+        **{name: metadata.version(name) for name in _LIBRARIES},
+    }
+
+
+def _sizes(written: Sequence[Shard]) -> list[cards.SizeFacts]:
+    """Rows and bytes of each config, split and terms class; commercial configs included."""
+    rows: Counter[tuple[str, str, str]] = Counter()
+    size: Counter[tuple[str, str, str]] = Counter()
+    by_path = {shard.path: shard for shard in written}
+    for config, splits in data_files(written).items():
+        for split, listed in splits.items():
+            for shard in (by_path[path] for path in listed):
+                rows[config, split, shard.terms] += shard.rows
+                size[config, split, shard.terms] += shard.bytes
+    return [
+        cards.SizeFacts(
+            config=config, split=split, terms=terms, rows=count, bytes=size[config, split, terms]
+        )
+        for (config, split, terms), count in rows.items()
+    ]
+
+
+def _inputs(material: Material, crops: Sequence[Crop]) -> dict[str, dict[str, str]]:
+    """Identify what went in by contents: the catalog's bytes, and the raw files of all crops."""
+    raw: dict[str, set[str]] = defaultdict(set)
+    for crop in crops:
+        raw[crop.source].add(crop.source_sha256)
+    return {
+        name: {"catalog_sha256": sha256, "raw_blake2b": hashing.fingerprint(sorted(raw[name]))}
+        for name, sha256 in sorted(material.inputs.items())
+    }
+
+
+def _card_facts(material: Material, contents: Contents, fingerprint: str) -> cards.CardFacts:
+    parameters = material.parameters
+    field_of = dict(
+        zip(material.catalog["id"].to_pylist(), material.catalog["field"].to_pylist(), strict=True)
+    )
+    return cards.CardFacts(
+        labels=[
+            cards.LabelFacts(
+                label=text,
+                category=contents.labels[number].category,
+                fields=contents.labels[number].assigned,
+                crops=contents.labels[number].crops,
+            )
+            for number, text in contents.names.items()
+        ],
+        sources=_source_facts(material, contents.crops, field_of),
+        sizes=_sizes(contents.written),
+        data_files=data_files(contents.written),
+        fingerprint=fingerprint,
+        parameters=parameters.as_dict(),
+        paper=preset("paper").as_dict(),
+        seed=parameters.seed,
+        versions=versions(),
+        exclusions=contents.exclusions.counts(),
+        simulated=material.simulated,
+    )
+
+
+def _source_facts(
+    material: Material, crops: Sequence[Crop], field_of: Mapping[str, str]
+) -> list[cards.SourceFacts]:
+    license_of = dict(
+        zip(
+            material.catalog["id"].to_pylist(), material.catalog["license"].to_pylist(), strict=True
+        )
+    )
+    parts: dict[tuple[str, str], list[Crop]] = defaultdict(list)
+    for crop in crops:
+        parts[crop.source, license_of[crop.idx]].append(crop)
+    facts = []
+    for (name, license), own in sorted(parts.items()):
+        source, terms = material.sources[name], terms_of(license)
+        facts.append(
+            cards.SourceFacts(
+                name=name,
+                title=source.title,
+                database=source.database,
+                page=source.page,
+                license=terms.license,
+                terms=terms.terms,
+                citation=source.citation,
+                fields=len({field_of[crop.idx] for crop in own}),
+                crops=len(own),
+            )
+        )
+    return facts

@@ -1,0 +1,206 @@
+"""The recipe of a build, read from top to bottom: catalog, plan, rendering, assembly (design 4).
+
+Each stage reads files and writes files in the work folder, and is skipped when what it was made
+from is unchanged, so a build that was stopped goes on where it stopped.
+"""
+
+import functools
+import os
+import platform
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+
+from cytoimagenet_hf import files, hashing
+from cytoimagenet_hf.curation import catalog as catalogs
+from cytoimagenet_hf.curation import summary as summaries
+from cytoimagenet_hf.curation.assembly import assemble, check_output
+from cytoimagenet_hf.curation.catalog import SourceInput
+from cytoimagenet_hf.curation.documents import versions
+from cytoimagenet_hf.curation.engine import run_jobs
+from cytoimagenet_hf.curation.estimate import check_space, estimate
+from cytoimagenet_hf.curation.gallery import draw_build
+from cytoimagenet_hf.curation.material import Material
+from cytoimagenet_hf.curation.parameters import Parameters
+from cytoimagenet_hf.curation.planning import LabelPlan, chunk_jobs, make_plan
+from cytoimagenet_hf.curation.progress import Progress, Silent
+from cytoimagenet_hf.curation.rendering import ChunkJob, ChunkResult, is_rendered, render_chunk
+from cytoimagenet_hf.curation.summary import Summary
+from cytoimagenet_hf.errors import BuildError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildConfig:
+    """What to build, from what, and where."""
+
+    inputs: Sequence[SourceInput]
+    output: Path
+    work: Path | None = None  # default: `<output>.work`
+    parameters: Parameters = field(default_factory=Parameters)
+    workers: int = 1
+    rehash: bool = False  # read all raw files again, whatever their sizes and times say
+    dry_run: bool = False  # stop after the plan
+    from_tables: bool = False  # plan from tables alone, without raw files; implies dry_run
+
+    @property
+    def work_folder(self) -> Path:
+        """Where the stages keep their files."""
+        return self.work or self.output.with_name(self.output.name + ".work")
+
+
+def build(config: BuildConfig, progress: Progress | None = None) -> Summary:
+    """Curate a data set: from raw folders to a folder that `load_dataset` reads.
+
+    Args:
+        config: what to build.
+        progress: is told what happens.
+
+    Raises:
+        CytoImageNetError: the message says what is wrong and what to do next.
+    """
+    progress = progress or Silent()
+    _check(config)
+    work = config.work_folder
+    with files.exclusive_lock(work / "lock"):
+        clock = _Clock()
+        table, signatures = _catalog(config, progress)
+        clock.lap("catalog")
+        plan = make_plan(table, signatures, config.parameters, work)
+        clock.lap("plan")
+        roots = {entry.source.name: entry.root for entry in config.inputs}
+        jobs = chunk_jobs(table, plan, roots, config.parameters, work / "rendered")
+        needed = estimate(jobs, config.parameters)
+        names = sorted(roots)
+        notes = summaries.source_notes(names, work / "catalog")
+        if config.dry_run or config.from_tables:
+            return summaries.planned(config.output, table, plan, needed, notes)
+        waiting = [job for job in jobs if config.rehash or not is_rendered(job)]
+        if waiting:
+            check_space(needed.bytes, work, config.output)
+        done = _render(config, waiting, progress)
+        clock.lap("rendering")
+        summary = _assemble(config, table, plan, jobs, notes, progress)
+        clock.lap("assembly")
+        summary = summaries.with_counts(summary, jobs, waiting, done, needed)
+        _record_run(config, clock, summary)
+    return summary
+
+
+def _check(config: BuildConfig) -> None:
+    if not config.inputs:
+        raise BuildError("There is nothing to build: name at least one source or table.")
+    names = Counter(entry.source.name for entry in config.inputs)
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise BuildError(f"The source {twice[0]!r} is given twice; names must be unique.")
+    if config.workers < 1:
+        raise ValueError(f"workers must be at least 1, got {config.workers}")
+    check_output(config.output)
+
+
+def _catalog(config: BuildConfig, progress: Progress) -> tuple[pa.Table, list[str]]:
+    """Bring the catalogs up to date and read them."""
+    folder = config.work_folder / "catalog"
+    progress.start("catalog", len(config.inputs), "source")
+    for entry in config.inputs:
+        is_new = catalogs.build_catalog(entry, folder, from_tables=config.from_tables)
+        progress.step(1, f"{entry.source.name}{'' if is_new else ' (unchanged)'}")
+    names = sorted(entry.source.name for entry in config.inputs)
+    signatures = [files.read_json(folder / f"{name}.json")["signature"] for name in names]
+    return catalogs.read_catalog(folder, names), signatures
+
+
+def _render(
+    config: BuildConfig, waiting: Sequence[ChunkJob], progress: Progress
+) -> list[ChunkResult]:
+    progress.start("rendering", sum(len(job.records) for job in waiting), "record")
+    work = functools.partial(render_chunk, rehash=config.rehash)
+    done = []
+    for result in run_jobs(work, waiting, workers=config.workers):
+        done.append(result)
+        refused = sum(result.refused.values())
+        progress.step(
+            result.rendered + result.reused,
+            f"{result.name}: {result.kept} crops, {refused} refused",
+        )
+    return done
+
+
+def _assemble(
+    config: BuildConfig,
+    table: pa.Table,
+    plan: LabelPlan,
+    jobs: Sequence[ChunkJob],
+    notes: Sequence[str],
+    progress: Progress,
+) -> Summary:
+    """Assemble the folder, unless the one there was made from exactly this."""
+    work = config.work_folder
+    inputs = [plan.signature, str(config.parameters), str(versions())]
+    inputs += [hashing.sha256_file(job.to / f"{job.name}.arrow") for job in jobs]
+    signature = hashing.fingerprint(inputs)
+    known = files.read_json(work / "summary.json")
+    sums = config.output / "SHA256SUMS"
+    if known and known["signature"] == signature and sums.exists():
+        summary = Summary(**{**known["summary"], "is_new": False})
+        if hashing.sha256_file(sums) == summary.manifest_sha256:
+            return summary
+    progress.start("assembly", 1, "data set")
+    material = Material(
+        catalog=table,
+        plan=plan.table,
+        labels=plan.labels,
+        rendered=work / "rendered",
+        sources={entry.source.name: entry.source for entry in config.inputs},
+        inputs={
+            entry.source.name: hashing.sha256_file(
+                work / "catalog" / f"{entry.source.name}.parquet"
+            )
+            for entry in config.inputs
+        },
+        parameters=config.parameters,
+        simulated=any(entry.folder().is_simulated for entry in config.inputs),
+    )
+    assembled = assemble(material, config.output)
+    notes = [*notes, *summaries.split_notes(assembled)]
+    draw_build(material, assembled, work / "catalog", notes, work)
+    summary = summaries.published(config.output, table, assembled, notes)
+    files.write_json(work / "summary.json", {"signature": signature, "summary": asdict(summary)})
+    progress.step(1, str(config.output))
+    return summary
+
+
+class _Clock:
+    """Seconds of each stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.monotonic()
+
+    def lap(self, stage: str) -> None:
+        """End a stage."""
+        now = time.monotonic()
+        self.seconds[stage] = round(now - self._last, 3)
+        self._last = now
+
+
+def _record_run(config: BuildConfig, clock: _Clock, summary: Summary) -> None:
+    """Keep what differs from run to run out of the data set, in run.json."""
+    files.write_json(
+        config.work_folder / "run.json",
+        {
+            "seconds": clock.seconds,
+            "workers": config.workers,
+            "host": platform.node(),
+            "python": platform.python_version(),
+            "folder": str(Path.cwd()),
+            "process": os.getpid(),
+            "roots": {entry.source.name: str(entry.root) for entry in config.inputs},
+            "rendered": summary.rendered,
+            "reused": summary.reused,
+            "dropped": summary.dropped,
+        },
+    )

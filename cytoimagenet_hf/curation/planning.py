@@ -1,0 +1,159 @@
+"""The plan: which record gets which label, how many windows, and in which chunk it is rendered.
+
+`plan.parquet` and `plan_labels.parquet` in the work folder; `plan.json` keeps what they were made
+from. Pixels aren't touched, and nothing here looks at the disk but the catalogs.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from cytoimagenet_hf import __version__, files, hashing
+from cytoimagenet_hf.curation.catalog import planned_fields
+from cytoimagenet_hf.curation.labels import LabelRow, plan_labels
+from cytoimagenet_hf.curation.parameters import Parameters
+from cytoimagenet_hf.curation.rendering import ChunkJob, PlaneJob, RecordJob
+
+PLAN = pa.schema(
+    [
+        ("id", pa.string()),
+        ("field", pa.string()),
+        ("source", pa.dictionary(pa.int32(), pa.string())),
+        ("label", pa.int32()),  # index into the label report; -1: none
+        ("wanted", pa.int8()),  # windows
+        ("chunk", pa.dictionary(pa.int32(), pa.string())),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelPlan:
+    """The plan of a build."""
+
+    table: pa.Table  # schema PLAN, a row for each record that can be rendered
+    labels: tuple[LabelRow, ...]
+    signature: str
+    is_new: bool  # False: the one on disk was still right
+
+
+def make_plan(
+    catalog: pa.Table, signatures: Sequence[str], parameters: Parameters, work: Path
+) -> LabelPlan:
+    """Plan labels and windows, or take the plan on disk if nothing has changed.
+
+    Args:
+        catalog: of all sources.
+        signatures: of the catalogs, in order of their sources.
+        parameters: thresholds and seed.
+        work: folder of the plan.
+    """
+    signature = hashing.fingerprint([__version__, *signatures, *_planning(parameters)])
+    paths = work / "plan.parquet", work / "plan_labels.parquet"
+    known = files.read_json(work / "plan.json")
+    if known and known["signature"] == signature and all(path.exists() for path in paths):
+        labels = tuple(
+            LabelRow(**{**row, "sources": tuple(row["sources"])})
+            for row in pq.read_table(paths[1]).to_pylist()
+        )
+        return LabelPlan(pq.read_table(paths[0]), labels, signature, is_new=False)
+    fields, ids = planned_fields(catalog)
+    plan = plan_labels(fields, parameters)
+    table = _plan_table(catalog, ids, plan.assigned, plan.labels, parameters)
+    rows = [dataclasses.asdict(label) for label in plan.labels]
+    for path, content in zip(paths, (table, _label_rows(rows)), strict=True):
+        with files.replacing(path) as aside:
+            pq.write_table(content, aside, compression="zstd")
+    files.write_json(work / "plan.json", {"signature": signature})
+    return LabelPlan(table, plan.labels, signature, is_new=True)
+
+
+def chunk_jobs(
+    catalog: pa.Table, plan: LabelPlan, roots: dict[str, Path], parameters: Parameters, to: Path
+) -> list[ChunkJob]:
+    """Turn a plan into pieces of work, in order of their names.
+
+    Args:
+        catalog: of all sources.
+        plan: the plan.
+        roots: raw folder of each source.
+        parameters: thresholds and seed.
+        to: folder of the rendered chunks.
+    """
+    planned = plan.table.filter(pc.greater_equal(plan.table["label"], 0))
+    planes = catalog.select(["id", "planes"]).filter(
+        pc.is_in(catalog["id"], value_set=planned["id"].combine_chunks())
+    )
+    of_record = dict(zip(planes["id"].to_pylist(), planes["planes"].to_pylist(), strict=True))
+    records: dict[tuple[str, str], list[RecordJob]] = {}
+    columns = (planned[name].to_pylist() for name in ("id", "source", "wanted", "chunk"))
+    for idx, source, wanted, chunk in zip(*columns, strict=True):
+        job = RecordJob(idx, tuple(_plane(one) for one in of_record[idx]), wanted)
+        records.setdefault((chunk, source), []).append(job)
+    return [
+        ChunkJob(chunk, roots[source], tuple(jobs), parameters, to)
+        for (chunk, source), jobs in sorted(records.items())
+    ]
+
+
+def _plane(cell: dict[str, object]) -> PlaneJob:
+    box = cell["box"]
+    return PlaneJob(
+        path=str(cell["path"]),
+        stain=str(cell["stain"]),
+        page=int(str(cell["page"])),
+        series=int(str(cell["series"])),
+        box=tuple(box) if box else None,  # type: ignore[arg-type]
+    )
+
+
+def _plan_table(
+    catalog: pa.Table,
+    ids: Sequence[str],
+    assigned: np.ndarray,
+    labels: Sequence[LabelRow],
+    parameters: Parameters,
+) -> pa.Table:
+    """Spread the labels of fields to their records, and put fields into chunks."""
+    usable = catalog.filter(catalog["refusal"].is_null()).select(["id", "field", "source"])
+    at = np.searchsorted(np.array(ids), usable["field"].to_numpy(zero_copy_only=False))
+    label = assigned[at]
+    wanted_of = np.array([parameters.crops_wanted(one.assigned) for one in labels] + [0], np.int8)
+    # Ids begin with the source, so a source's fields are consecutive.
+    sources = np.array([one.partition("/")[0] for one in ids])
+    names, first = np.unique(sources, return_index=True)
+    number = np.arange(len(ids)) - first[np.searchsorted(names, sources)]
+    chunks = [
+        f"{source}-{place // parameters.chunk_fields:05d}"
+        for source, place in zip(sources, number, strict=True)
+    ]
+    return pa.table(
+        {
+            **{name: usable[name] for name in ("id", "field", "source")},
+            "label": label,
+            "wanted": wanted_of[label],
+            "chunk": pa.array(chunks).dictionary_encode().take(pa.array(at)),
+        }
+    ).cast(PLAN)
+
+
+def _label_rows(rows: list[dict[str, object]]) -> pa.Table:
+    kinds = {"sources": pa.list_(pa.string())}
+    names = [one.name for one in dataclasses.fields(LabelRow)]
+    return pa.table(
+        {name: pa.array([row[name] for row in rows], kinds.get(name)) for name in names}
+    )
+
+
+def _planning(parameters: Parameters) -> list[str]:
+    """Parameters that the plan depends on."""
+    names = (
+        "seed", "min_fields", "max_fields", "presample", "allocation",
+        "crops_by_fields", "chunk_fields",
+    )  # fmt: skip
+    return [f"{name}={getattr(parameters, name)}" for name in names]
