@@ -63,7 +63,7 @@ setup(
             "build>=1.2",
             "hypothesis>=6.100",
             "mypy>=1.15",
-            "opencv-python-headless>=4.10",  # a second opinion on files that we read and write
+            "opencv-python-headless>=4.11",  # a second reader of files; 4.11: built for numpy 2
             "pytest>=8",
             "pytest-xdist>=3.6",
             "ruff>=0.9",
