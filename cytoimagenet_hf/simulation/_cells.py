@@ -215,5 +215,10 @@ def _double(plane: FloatPlane, shape: tuple[int, int]) -> FloatPlane:
     """Enlarge twice, each new pixel the mean of the two nearest along each axis."""
     for axis in (0, 1):
         plane = np.repeat(plane, 2, axis=axis)
-        plane = 0.5 * (plane + np.roll(plane, -1, axis=axis))
+        following = np.roll(plane, -1, axis=axis)
+        if axis == 0:  # the last row has no next one; it must not take the first
+            following[-1] = plane[-1]
+        else:
+            following[:, -1] = plane[:, -1]
+        plane = 0.5 * (plane + following)
     return plane[: shape[0], : shape[1]]

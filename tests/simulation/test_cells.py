@@ -72,3 +72,19 @@ def test_spots_are_near_their_cell():
     plane = _cells.spots(_optics.generator(1), cells, each=1, radius=3, offset=0)
     peak = np.unravel_index(plane.argmax(), SHAPE)
     assert np.hypot(peak[0] - cells.y[0], peak[1] - cells.x[0]) < 1
+
+
+def test_bodies_at_one_border_leave_no_trace_at_the_other():
+    """A cell at the top doesn't wrap around: the last row stays dark."""
+    cells = grown(30)
+    top = cells.y < 60
+    few = _cells.Cells(
+        shape=SHAPE,
+        **{
+            name: getattr(cells, name)[top]
+            for name in ("y", "x", "angle", "long", "short", "bend", "body", "bright")
+        },
+    )
+    body = _cells.bodies(_optics.generator(1), few)
+    assert body.inside[0].max() > 0.5
+    assert body.inside[-1].max() == 0
