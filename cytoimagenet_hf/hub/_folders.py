@@ -56,7 +56,7 @@ def check_folder(folder: Path) -> Configs:
             f"{folder} is not whole: {len(missing)} of its {len(shards)} shards are missing "
             f"({_some(missing)}). Copy, build or pull it again."
         )
-    if sums and content_fingerprint(sums) != _build_of(folder):
+    if sums and content_fingerprint(sums) != build_of(folder):
         raise DatasetNotAvailableError(
             f"README.md and SHA256SUMS of {folder} are of different builds; `datasets` might "
             f"serve the rows of the old one from its cache. Copy, build or pull it again."
@@ -90,6 +90,11 @@ def read_configs(folder: Path) -> Configs:
                 f"{folder / 'README.md'}: the path {path!r} leaves the folder."
             )
     return configs
+
+
+def build_of(folder: Path) -> str:
+    """Return the fingerprint of the build that README.md names; "" where it names none."""
+    return str(_config_blocks(folder)[0].get("description", "")).removeprefix("build ")
 
 
 def missing_files(folder: Path, paths: Iterable[str]) -> list[str]:
@@ -149,11 +154,6 @@ def _config_blocks(folder: Path) -> list[dict[str, Any]]:
             f"that name?). Name a folder that a build or pull made, or work from another folder."
         )
     return configs
-
-
-def _build_of(folder: Path) -> str:
-    described = str(_config_blocks(folder)[0].get("description", ""))
-    return described.removeprefix("build ")
 
 
 def _read_sums(path: Path) -> dict[str, str]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cytoimagenet_hf.errors import DatasetNotAvailableError
 from cytoimagenet_hf.hub._folders import (
+    build_of,
     check_folder,
     missing_files,
     read_configs,
@@ -29,7 +30,17 @@ from cytoimagenet_hf.hub._folders import (
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
 
-__all__ = ["DEFAULT_REPO", "Place", "load_dataset", "locate", "probe_hub", "remember_folder"]
+__all__ = [
+    "DEFAULT_REPO",
+    "Answer",
+    "Place",
+    "build_of",
+    "check_folder",
+    "load_dataset",
+    "locate",
+    "probe_hub",
+    "remember_folder",
+]
 
 NAME = "cytoimagenet"
 DEFAULT_REPO = "cytoimagenet/cytoimagenet"  # on the Hub; environment CYTOIMAGENET_REPO overrides

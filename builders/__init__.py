@@ -1,0 +1,1 @@
+"""Thin scripts over the library; in the checkout only, never installed."""
