@@ -6,8 +6,11 @@ apply its own, global pixel limit instead of ours.
 """
 
 import io
+import logging
 import struct
+import threading
 import warnings
+import zlib
 
 import imagecodecs
 import numpy as np
@@ -25,8 +28,12 @@ from cytoimagenet_hf.imaging._samples import (
 from cytoimagenet_hf.schema import Limits
 
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # by color type
-_KEPT = (b"tRNS",)  # of the ancillary chunks; compressed texts can expand a thousandfold
+_TRANSPARENCY = b"tRNS"  # the one ancillary chunk that is kept
 _BMP_UNCOMPRESSED = (0, 3)  # BI_RGB, BI_BITFIELDS
+
+_thread = threading.local()
+# imagecodecs logs libpng's warnings (of each interlaced file, for one); ours are not shown.
+logging.getLogger("imagecodecs").addFilter(lambda _: not getattr(_thread, "decodes", False))
 
 
 def png_header(data: bytes, limits: Limits) -> Header:
@@ -48,7 +55,11 @@ def png_header(data: bytes, limits: Limits) -> Header:
 def read_png(data: bytes, limits: Limits) -> Pixels:
     """Decode a PNG of 2 to 16 bit to a plane."""
     png_header(data, limits)
-    return to_plane(imagecodecs.png_decode(_image_chunks(data)))
+    _thread.decodes = True
+    try:
+        return to_plane(imagecodecs.png_decode(_image_chunks(data)))
+    finally:
+        _thread.decodes = False
 
 
 def jpeg_header(data: bytes, limits: Limits) -> Header:
@@ -80,7 +91,7 @@ def read_bmp(data: bytes, limits: Limits) -> Pixels:
 
 
 def _image_chunks(data: bytes) -> bytes:
-    """Return the PNG without chunks that no pixel depends on."""
+    """Return the PNG without chunks that no pixel depends on; texts can expand a thousandfold."""
     kept, at = [data[:8]], 8
     while True:
         size, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
@@ -88,7 +99,12 @@ def _image_chunks(data: bytes) -> bytes:
         if end > len(data):
             raise ImageRefusedError("unreadable", f"PNG ends inside of a chunk, at byte {at}")
         is_critical = not kind[0] & 0x20
-        if is_critical or kind in _KEPT:
+        if is_critical:  # libpng checks these
+            kept.append(data[at:end])
+        elif kind == _TRANSPARENCY:
+            checksum = zlib.crc32(data[at + 4 : end - 4])
+            if checksum.to_bytes(4, "big") != data[end - 4 : end]:
+                raise ImageRefusedError("unreadable", "tRNS: CRC error")
             kept.append(data[at:end])
         at = end
         if kind == b"IEND":

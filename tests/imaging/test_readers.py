@@ -40,8 +40,8 @@ FOUR = np.dstack([COLOR8, GRAY8])
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_kind_keeps_its_values(kind, tmp_path):
-    """The plane has the written values in a native type, and the header told its size before."""
+def test_each_kind_keeps_its_values(kind, tmp_path, caplog):
+    """The plane has the written values in a native type; its header told the size; no log line."""
     data, expected = KINDS[kind]
     path = write(tmp_path, data)
     plane = read_plane(path)
@@ -49,6 +49,7 @@ def test_each_kind_keeps_its_values(kind, tmp_path):
     assert plane.dtype.isnative
     assert plane.dtype == expected.dtype or "png gray 4" in kind
     assert plane.flags.c_contiguous
+    assert not caplog.records
     header = probe(path)
     assert (header.height, header.width) == expected.shape[:2]
     assert header.dtype == plane.dtype.name
@@ -381,6 +382,20 @@ def test_png_texts_are_never_expanded(tmp_path, monkeypatch):
     path = write(tmp_path, data[:33] + bomb * 3 + data[33:])
     assert np.array_equal(read_plane(path), GRAY8)
     assert seen == [data]
+
+
+def test_broken_transparency_of_a_png(tmp_path):
+    """A transparent color with a wrong checksum is not taken for opaque."""
+    data = bytearray(files.pillow("PNG", GRAY8, transparency=200))
+    data[data.index(b"tRNS") + 5] ^= 1
+    assert refusal(write(tmp_path, bytes(data)))[0] == "unreadable"
+
+
+def test_logging_of_others_is_left_alone(caplog):
+    """Only warnings of our own reads are kept back; a user's own decoding still logs."""
+    data, _ = KINDS["png interlaced 16 (hand)"]
+    _raster.imagecodecs.png_decode(data)
+    assert [record.name for record in caplog.records] == ["imagecodecs"]
 
 
 def test_broken_checksum_of_a_png(tmp_path):

@@ -58,7 +58,7 @@ def mutant(number: int) -> bytes:
 
 
 @pytest.mark.parametrize("hundred", range(FILES // 100))
-def test_mutants_give_a_plane_or_a_refusal(hundred, tmp_path, capfd):
+def test_mutants_give_a_plane_or_a_refusal(hundred, tmp_path, capfd, caplog):
     """No other error escapes, nothing is printed, nothing hangs, no plane is of a strange type."""
     path, limits = tmp_path / "mutant", Limits(pages=64)
     outcomes = set()
@@ -70,6 +70,7 @@ def test_mutants_give_a_plane_or_a_refusal(hundred, tmp_path, capfd):
         assert time.process_time() - start < SECONDS, number
     assert {"plane", "unreadable"} <= outcomes <= REASONS
     assert capfd.readouterr() == ("", "")
+    assert not caplog.records
 
 
 def outcome(path, page: int, series: int, limits: Limits) -> str:
