@@ -255,10 +255,7 @@ def _row(record: FieldOfView, source: Source, vocabulary: _Vocabulary) -> dict[s
         "well": record.well,
         "site": record.site,
         "license": record.license or source.license,
-        **{
-            category: vocabulary.cell(category, record.annotations.get(category, ()))
-            for category in CATEGORIES
-        },
+        **_cells_of(record, vocabulary),
         "planes": [
             {
                 "path": plane.path,
@@ -272,6 +269,16 @@ def _row(record: FieldOfView, source: Source, vocabulary: _Vocabulary) -> dict[s
         "refusal": reason,
         "detail": detail,
     }
+
+
+def _cells_of(record: FieldOfView, vocabulary: _Vocabulary) -> dict[str, str | None]:
+    try:
+        return {
+            category: vocabulary.cell(category, record.annotations.get(category, ()))
+            for category in CATEGORIES
+        }
+    except ValueError as error:
+        raise CatalogError(f"{record.id}: {error}") from None
 
 
 def _check_inside(path: str, source: str) -> None:

@@ -1,6 +1,8 @@
 """All that changes a build besides its input: one frozen record, and two presets."""
 
 import dataclasses
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -97,3 +99,33 @@ def preset(name: str, **changes: object) -> Parameters:
     if unknown := sorted(set(changes) - known):
         raise ValueError(f"Unknown parameter {', '.join(unknown)}. There are {sorted(known)}.")
     return Parameters(**{**(paper if name == "paper" else {}), **changes})  # type: ignore[arg-type]
+
+
+def parse(settings: Sequence[str]) -> dict[str, object]:
+    """Read `NAME=VALUE` settings, the value as JSON or a bare word.
+
+    Raises:
+        ValueError: no `=`, or a value of another type than the parameter has.
+    """
+    kinds = {one.name: one.default for one in dataclasses.fields(Parameters)}
+    parsed: dict[str, object] = {}
+    for setting in settings:
+        name, sign, text = setting.partition("=")
+        if not sign or name not in kinds:
+            raise ValueError(f"--set takes NAME=VALUE with one of {', '.join(kinds)}: {setting!r}")
+        try:
+            value = json.loads(text)
+        except json.JSONDecodeError:
+            value = text
+        value = _as_tuple(value)
+        default = kinds[name]
+        if isinstance(default, float) and type(value) is int:
+            value = float(value)
+        if type(value) is not type(default):
+            raise ValueError(f"{name} is a {type(default).__name__}, like {default!r}: {text!r}")
+        parsed[name] = value
+    return parsed
+
+
+def _as_tuple(value: object) -> object:
+    return tuple(_as_tuple(one) for one in value) if isinstance(value, list) else value

@@ -146,7 +146,7 @@ class SourceFolder:
                 f"{self.name}: no folder {self.root}. Put the unpacked download there, or name "
                 f"its place with --data-root {self.name}=PATH."
             )
-        return dict.fromkeys(path for path, _ in walk(self.root))
+        return dict.fromkeys(path for path, _ in walk(self.root) if path != SIMULATED_MARK)
 
     def match(self, pattern: str) -> list[re.Match[str]]:
         """Match whole relative paths against `pattern`, in path order; the hits count as used."""

@@ -1,0 +1,266 @@
+"""`cytoimagenet …`: parse, call, draw. Subcommands import what they need when they run."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cytoimagenet_hf.errors import BuildError, CytoImageNetError
+
+app = typer.Typer(
+    name="cytoimagenet",
+    help="Curate raw open microscopy images into a weakly labelled data set, and use it.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_MANY = ("--sources",)  # options that take several values, as in `--sources bbbc006 bbbc010`
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line; errors of ours are one line, and the exit status tells of what kind.
+
+    Exit status: 0 done, 1 failure, 2 bad input. `--debug` shows the traceback.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    try:
+        app(_spread([one for one in arguments if one != "--debug"]))
+    except (CytoImageNetError, ValueError, OSError, ImportError) as error:
+        if debug:
+            raise
+        typer.echo(f"cytoimagenet: {error}", err=True)
+        failed = isinstance(error, BuildError | OSError | ImportError)
+        raise SystemExit(1 if failed else 2) from None
+    except KeyboardInterrupt:
+        typer.echo("cytoimagenet: stopped; the same command goes on from here", err=True)
+        raise SystemExit(130) from None
+
+
+def _spread(arguments: list[str]) -> list[str]:
+    """Repeat an option of `_MANY` before each of its values."""
+    spread: list[str] = []
+    current = ""
+    for one in arguments:
+        if one.startswith("-"):
+            current = one if one in _MANY else ""
+        elif current:
+            spread += [current, one]
+            continue
+        if not current:
+            spread.append(one)
+    return spread
+
+
+@app.command()
+def sources(
+    name: Annotated[str, typer.Argument(help="One source, in full.")] = "",
+    as_json: Json = False,
+) -> None:
+    """List the data sets that can be curated, or tell all about one."""
+    from cytoimagenet_hf import sources as known
+    from cytoimagenet_hf.console import table
+    from cytoimagenet_hf.hub.licenses import terms_of
+
+    chosen = [known.get(one) for one in ([name] if name else known.names())]
+    facts = [_source_facts(source, terms_of(source.license).terms) for source in chosen]
+    if as_json:
+        typer.echo(json.dumps(facts[0] if name else facts, indent=1, ensure_ascii=False))
+    elif name:
+        for key, value in facts[0].items():
+            for number, line in enumerate(value if isinstance(value, list) else [value]):
+                typer.echo(f"{key if number == 0 else '':15} {line}")
+    else:
+        keys = ("name", "title", "expected_fields", "modality", "license", "terms")
+        rows = [[_shown(fact[key]) for key in keys] for fact in facts]
+        typer.echo(table([key.replace("_", " ") for key in keys], rows))
+
+
+def _source_facts(source: Any, terms: str) -> dict[str, Any]:  # noqa: ANN401 - imported lazily
+    return {
+        "name": source.name,
+        "title": source.title,
+        "database": source.database,
+        "accession": source.accession,
+        "page": source.page,
+        "license": source.license,
+        "terms": terms,
+        "citation": source.citation,
+        "modality": list(source.modality),
+        "expected_fields": source.expected_fields,
+        "layout": source.layout,
+        "downloads": [f"{one.url} {one.what}".strip() for one in source.downloads],
+        "notes": list(source.notes),
+    }
+
+
+def _shown(value: object) -> object:
+    if isinstance(value, list):
+        return ", ".join(value)
+    return "?" if value is None else value
+
+
+@app.command()
+def simulate(
+    name: Annotated[str, typer.Argument(help="A source; `cytoimagenet sources` lists them.")],
+    to: Annotated[Path, typer.Option(help="Data root; files go to TO/NAME.")],
+    fields: Annotated[int, typer.Option(min=1, help="Fields of view.")] = 24,
+    seed: int = 0,
+    negative: Annotated[
+        bool, typer.Option(help="Write another layout, in which nothing may match.")
+    ] = False,
+) -> None:
+    """Write simulated raw data in the true layout of a source."""
+    from cytoimagenet_hf import simulation
+
+    if negative:
+        simulation.get(name).simulate_negative(to / name)
+        typer.echo(f"{to / name}: simulated files in a layout that is not that of {name}")
+        return
+    truth = simulation.simulate(name, to, fields=fields, seed=seed)
+    typer.echo(f"{to / name}: {len(truth)} simulated image files (no real cells)")
+
+
+@app.command()
+def labels(
+    folder: Annotated[Path, typer.Argument(help="A curated folder, or a build's work folder.")],
+    dropped: Annotated[bool, typer.Option(help="With the values that became no label.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Tell why each label was taken or dropped."""
+    import pyarrow.parquet as pq
+
+    from cytoimagenet_hf.console import table
+    from cytoimagenet_hf.errors import DatasetNotAvailableError
+
+    path = folder / "labels.parquet"
+    if not path.exists():
+        raise DatasetNotAvailableError(f"{folder} has no labels.parquet; is it a curated folder?")
+    rows = [row for row in pq.read_table(path).to_pylist() if dropped or not row["dropped_reason"]]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+        return
+    head = ("label", "category", "candidates", "free", "assigned", "crops", "strata",
+            "covered", "entropy", "sources", "why dropped")  # fmt: skip
+    keys = ("label", "category", "candidates", "free", "assigned", "crops", "strata",
+            "strata_covered", "entropy")  # fmt: skip
+    shown = [
+        [*(row[key] for key in keys), ", ".join(row["sources"]), row["dropped_reason"]]
+        for row in rows
+    ]
+    typer.echo(table(head, shown))
+
+
+@app.command()
+def build(
+    output: Annotated[Path, typer.Option(help="Folder of the data set.")] = Path("cytoimagenet"),
+    data_root: Annotated[
+        list[str] | None,
+        typer.Option(help="DIR with a folder for each source, or NAME=DIR; repeatable."),
+    ] = None,
+    sources: Annotated[
+        list[str] | None, typer.Option(help="Names; default: all that the data roots hold.")
+    ] = None,
+    source_file: Annotated[
+        list[Path] | None, typer.Option(help="A source of your own (mine.py); its code is run.")
+    ] = None,
+    tables: Annotated[
+        Path | None, typer.Option(help="DIR where sources' tables lie in DIR/NAME.")
+    ] = None,
+    table: Annotated[Path | None, typer.Option(help="A table of images of your own.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder that its paths start from.")] = None,
+    name: Annotated[str, typer.Option(help="Of the table as a source; default: the file's.")] = "",
+    columns: Annotated[
+        list[str] | None,
+        typer.Option("--map", help="COLUMN=NAME, our column and the table's; repeatable."),
+    ] = None,
+    box: Annotated[str, typer.Option(help="zero: 0-based, end-exclusive; voc: 1-based.")] = "zero",
+    work: Annotated[Path | None, typer.Option(help="Default: OUTPUT.work.")] = None,
+    preset: Annotated[str, typer.Option(help="standard, or paper.")] = "standard",
+    min_fields: Annotated[int | None, typer.Option(help="Fields that make a label.")] = None,
+    max_fields: Annotated[int | None, typer.Option(help="Fields taken for a label.")] = None,
+    min_crops: Annotated[int | None, typer.Option(help="Leave out labels with fewer.")] = None,
+    max_pixels: Annotated[int | None, typer.Option(help="Largest plane read.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of all choices.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="NAME=VALUE of any other parameter, as in build.json."),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    dry_run: Annotated[bool, typer.Option(help="Plan only; render nothing.")] = False,
+    from_tables: Annotated[
+        bool, typer.Option(help="Plan from tables alone, without raw files.")
+    ] = False,
+    rehash: Annotated[bool, typer.Option(help="Read all raw files again.")] = False,
+) -> None:
+    """Curate a data set: raw folders → labels, crops, Parquet, card."""
+    from cytoimagenet_hf.curation import inputs, parameters, pipeline
+
+    chosen = inputs.from_roots(
+        data_root or [], sources or [], tables=tables, alone=bool(table or source_file)
+    )
+    for path in source_file or []:
+        typer.echo(f"running the code in {path}", err=True)
+        chosen.append(inputs.from_file(path, data_root or [], tables=tables))
+    if table:
+        chosen.append(inputs.from_table(table, images, columns or [], box=box, name=name))
+    given = {
+        "min_fields": min_fields, "max_fields": max_fields, "min_crops": min_crops,
+        "max_pixels": max_pixels, "seed": seed,
+    }  # fmt: skip
+    changes = {name: value for name, value in given.items() if value is not None}
+    config = pipeline.BuildConfig(
+        inputs=chosen,
+        output=output,
+        work=work,
+        parameters=parameters.preset(preset, **changes, **parameters.parse(set_ or [])),
+        workers=workers,
+        rehash=rehash,
+        dry_run=dry_run,
+        from_tables=from_tables,
+    )
+    _run_build(config)
+
+
+def _run_build(config: Any) -> None:  # noqa: ANN401 - imported lazily
+    """Build, draw progress and summary, and remember the folder for `load_dataset`."""
+    from cytoimagenet_hf import console
+    from cytoimagenet_hf.curation import pipeline
+    from cytoimagenet_hf.hub.loading import remember_folder
+
+    bars, start = console.Bars(), console.clock()
+    try:
+        summary = pipeline.build(config, bars)
+    finally:
+        bars.close()
+    typer.echo(console.summary_text(summary, console.clock() - start))
+    if summary.build:
+        remember_folder(config.output)
+        work = config.work_folder
+        typer.echo(
+            f"look: {work / 'report.html'}, {work / 'gallery.png'}\n"
+            f'load: datasets.load_dataset("{config.output}")'
+        )
+
+
+@app.command()
+def demo(
+    to: Annotated[Path, typer.Option(help="Folder of the demo.")] = Path("demo"),
+    fields: Annotated[int, typer.Option(min=24, help="Fields of view a source.")] = 60,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+) -> None:
+    """Simulate raw data of several sources, curate them, load the data set, draw it."""
+    from cytoimagenet_hf import demo as demonstration
+
+    _run_build(demonstration.prepare(to, fields=fields, workers=workers, say=typer.echo))
+    typer.echo(demonstration.load_and_tell(to))
+
+
+if __name__ == "__main__":
+    main()
