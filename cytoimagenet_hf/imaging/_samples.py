@@ -12,8 +12,6 @@ from cytoimagenet_hf.schema import Limits
 
 Pixels = npt.NDArray[Any]
 
-MAX_SCANS = 64  # of a progressive JPEG; each one costs a pass over all pixels
-
 _BLOCK = 1 << 20  # pixels looked up at a time; NumPy makes 8 bytes of each index
 _STRIDE = 61  # a sparse look at every 61st pixel tells most color images from gray ones at once
 _WIDER = {"int8": "int16", "float16": "float32"}  # exact, and the later stages know fewer types
