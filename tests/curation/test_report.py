@@ -233,3 +233,11 @@ def test_write_report_replaces_the_file_whole(tmp_path):
     assert first == to.read_bytes()
     assert "größe" in first.decode()
     assert [path.name for path in to.parent.iterdir()] == ["report.html"]
+
+
+@pytest.mark.parametrize(("notes", "is_open"), [(5, True), (6, False)])
+def test_many_notes_are_folded_away(notes, is_open):
+    """Up to five notes stand open above the tables; more wait behind their number."""
+    text = render(facts(notes=[f"note {at}" for at in range(notes)]))
+    assert f"{notes} notes on this build" in Page(text).text
+    assert ("<details open>" in text) is is_open
