@@ -1,5 +1,7 @@
 """The builder over a curated folder."""
 
+import os
+
 import datasets
 import pytest
 
@@ -41,9 +43,12 @@ def test_default_config_and_streaming(folder):
 
 
 def test_rebuild_in_place_is_read_again(folder):
-    """A new build under the same file names is not hidden by the cache of the old one."""
+    """A new build under the old file names and times is not hidden by the old one's cache."""
     assert build(folder).as_dataset("train")["idx"][0] == "fake/f1"
+    times = {path: path.stat().st_mtime_ns for path in folder.rglob("*.parquet")}
     make_folder(folder, (("f7", "train", "open", 0), *ROWS[1:]))
+    for path, time_ns in times.items():
+        os.utime(path, ns=(time_ns, time_ns))
     assert build(folder).as_dataset("train")["idx"][0] == "fake/f7"
 
 

@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -373,6 +374,22 @@ def test_probe_does_not_wait_for_a_silent_server(monkeypatch):
             start = time.monotonic()
             assert probe_hub(REPO, None).state == "unreachable"
             assert time.monotonic() - start < PROBE_SECONDS + 0.4
+
+
+def test_probe_does_not_wait_for_a_slow_resolver(monkeypatch):
+    """Looking up a host's name can't be timed out, so the probe goes on without it."""
+    woken = threading.Event()
+
+    def resolve(*_, **__):
+        woken.wait(10)
+        raise TimeoutError
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", resolve)
+    start = time.monotonic()
+    answer = probe_hub(REPO, None)
+    woken.set()
+    assert answer == Answer("unreachable", "no answer within 1.5 s")
+    assert time.monotonic() - start < PROBE_SECONDS + 0.4
 
 
 def run(code: str, home: Path, url: str = "", **changes: str) -> dict:
