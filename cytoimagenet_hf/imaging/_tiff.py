@@ -165,15 +165,10 @@ def read_page(tags: Tags, size: int) -> Page:
         raise ImageRefusedError("unreadable", "TIFF page with ImageDepth or reversed bits")
     height, width = _first(tags, Tag.HEIGHT, 0), _first(tags, Tag.WIDTH, 0)
     tiled = Tag.TILE_WIDTH in tags
-    if tiled:
-        rows, columns = _first(tags, Tag.TILE_HEIGHT, 0), _first(tags, Tag.TILE_WIDTH, 0)
-    else:
-        rows, columns = min(_first(tags, Tag.STRIP_ROWS, height), height), width
+    rows, columns = _segment_shape(tags, height, width)
     offsets = tags.get(Tag.TILE_OFFSETS if tiled else Tag.STRIP_OFFSETS)
-    counts = tags.get(Tag.TILE_COUNTS if tiled else Tag.STRIP_COUNTS)
     if min(height, width, rows, columns) < 1 or offsets is None:
         raise ImageRefusedError("unreadable", f"TIFF page of {height} x {width} without pixels")
-    colors, tables = tags.get(Tag.COLORS), tags.get(Tag.JPEG_TABLES)
     page = Page(
         height=height,
         width=width,
@@ -189,9 +184,9 @@ def read_page(tags: Tags, size: int) -> Page:
         rows=rows,
         columns=columns,
         offsets=offsets,
-        counts=counts,
-        colors=colors,
-        tables=None if tables is None else tables.tobytes(),
+        counts=tags.get(Tag.TILE_COUNTS if tiled else Tag.STRIP_COUNTS),
+        colors=tags.get(Tag.COLORS),
+        tables=tags[Tag.JPEG_TABLES].tobytes() if Tag.JPEG_TABLES in tags else None,
     )
     _check_segments(page, size)
     return page
@@ -200,6 +195,13 @@ def read_page(tags: Tags, size: int) -> Page:
 def description(tags: Tags) -> bytes:
     """Return the ImageDescription, empty where there is none."""
     return tags[Tag.DESCRIPTION].tobytes() if Tag.DESCRIPTION in tags else b""
+
+
+def _segment_shape(tags: Tags, height: int, width: int) -> tuple[int, int]:
+    """Return rows and columns of a tile or strip; RowsPerStrip may exceed the image."""
+    if Tag.TILE_WIDTH in tags:
+        return _first(tags, Tag.TILE_HEIGHT, 0), _first(tags, Tag.TILE_WIDTH, 0)
+    return min(_first(tags, Tag.STRIP_ROWS, height), height), width
 
 
 def _check_segments(page: Page, size: int) -> None:

@@ -7,11 +7,16 @@ broken structure) is put together from bytes here, after the formats' specificat
 import io
 import struct
 import zlib
+from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 import tifffile
 from PIL import Image
+
+from cytoimagenet_hf.errors import ImageRefusedError
+from cytoimagenet_hf.imaging.readers import read_plane
 
 _TYPE_SIZES = {1: "B", 2: "B", 3: "H", 4: "I", 16: "Q"}
 _ADAM7 = (
@@ -173,3 +178,16 @@ def interlaced_png(plane: np.ndarray) -> bytes:
         if part.size:
             rows += b"".join(b"\0" + row.astype(">u2").tobytes() for row in part)
     return raw_png(*plane.shape, 16, 0, rows, adam7=True)
+
+
+def write(folder: Path, data: bytes, name: str = "file.bin") -> Path:
+    path = folder / name
+    path.write_bytes(data)
+    return path
+
+
+def refusal(path: Path, **options) -> tuple[str, str]:
+    """Read and return (reason, detail) of the refusal."""
+    with pytest.raises(ImageRefusedError) as caught:
+        read_plane(path, **options)
+    return caught.value.reason, caught.value.detail
