@@ -1,7 +1,7 @@
 """Outside files become planes with exactly their values, or a refusal with a fixed reason.
 
 What shows which kind of file. The reader decodes TIFF with libtiff and own code, PNG with libpng
-and JPEG with libjpeg, all by imagecodecs, and BMP with Pillow; what is expected never comes from it.
+and JPEG with libjpeg, all by imagecodecs, and BMP with Pillow; nothing expected comes from it.
 
 | kind | written by | expected from |
 |---|---|---|
