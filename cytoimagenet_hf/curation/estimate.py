@@ -32,13 +32,14 @@ def estimate(jobs: Sequence[ChunkJob], parameters: Parameters) -> Estimate:
     Records are sampled by hash; files that can't be read count nothing.
     """
     records = [(job, record) for job in jobs for record in job.records]
-    crops = sum(record.wanted for _, record in records)
     sample = sorted(records, key=lambda one: rank(parameters.seed, "estimate", one[1].id))[:_SAMPLE]
-    sizes = [_record_bytes(job.root, record, parameters) for job, record in sample if record.planes]
-    if not sizes:
-        return Estimate(crops, 0)
-    mean = sum(sizes) / len(sizes)
-    return Estimate(crops, int(mean * len(records) * _COPIES * _MARGIN))
+    sides = [_sides(job.root, record, parameters) for job, record in sample]
+    if not sides:
+        return Estimate(0, 0)
+    crops = sum(map(len, sides)) / len(sides) * len(records)
+    size = sum(_png_bytes(one, parameters) for crops_of in sides for one in crops_of)
+    total = size / len(sides) * len(records) * _COPIES * _MARGIN
+    return Estimate(round(crops), round(total))
 
 
 def check_space(needed: int, *folders: Path) -> None:
@@ -65,28 +66,27 @@ def check_space(needed: int, *folders: Path) -> None:
             )
 
 
-def _record_bytes(root: Path, record: RecordJob, parameters: Parameters) -> float:
-    """Bytes of the crops of one record, full and small."""
+def _sides(root: Path, record: RecordJob, parameters: Parameters) -> list[tuple[int, int]]:
+    """Heights and widths of the crops that a record will give."""
     first = record.planes[0]
+    if first.box:
+        return [(first.box[3] - first.box[1], first.box[2] - first.box[0])]
     try:
         header = probe(root / first.path, limits=parameters.limits())
     except ImageRefusedError:
-        return 0.0
-    width, height = header.width, header.height
-    if first.box:
-        width, height = first.box[2] - first.box[0], first.box[3] - first.box[1]
+        return []
     rules = parameters.rules()
-    if first.box or windows.is_kept_whole(height, width, rules):
-        sides = [(height, width)]
-    else:
-        scales = windows.allowed_scales(height, width, rules)
-        cycle = [scales[number % len(scales)] for number in range(record.wanted)]
-        sides = [(height // scale, width // scale) for scale in cycle]
-    total = 0.0
-    for tall, wide in sides:
-        shrunk = min(1.0, parameters.small_side / max(tall, wide, 1))
-        total += tall * wide * (1 + shrunk**2) * _PNG_BYTES
-    return total
+    if windows.is_kept_whole(header.height, header.width, rules):
+        return [(header.height, header.width)]
+    scales = windows.allowed_scales(header.height, header.width, rules)
+    cycle = [scales[number % len(scales)] for number in range(record.wanted)]
+    return [(header.height // scale, header.width // scale) for scale in cycle]
+
+
+def _png_bytes(sides: tuple[int, int], parameters: Parameters) -> float:
+    """Bytes of one crop, full and small."""
+    shrunk = min(1.0, parameters.small_side / max(*sides, 1))
+    return sides[0] * sides[1] * (1 + shrunk**2) * _PNG_BYTES
 
 
 def _existing(folder: Path) -> Path:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cytoimagenet_hf import sources
 from cytoimagenet_hf.curation.catalog import SourceInput
-from cytoimagenet_hf.errors import SourceNotFoundError
+from cytoimagenet_hf.errors import SourceNotFoundError, TableError
 from cytoimagenet_hf.sources import Source
 from cytoimagenet_hf.sources._door import table_source
 
@@ -75,6 +75,10 @@ def from_table(
         TableError: the table can't be used.
         ValueError: a column mapping without "=".
     """
+    if not table.is_file():
+        raise TableError(f"No table {table}: it is absent, or not a file.")
+    if images is not None and not images.is_dir():
+        raise SourceNotFoundError(f"No folder of images {images} (--images).")
     mapped = {}
     for pair in columns:
         ours, sign, theirs = pair.partition("=")

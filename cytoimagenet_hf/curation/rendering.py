@@ -170,11 +170,11 @@ def render_record(
     base: dict[str, Any] = {"idx": record.id, "wanted": record.wanted}
     try:
         base["source_sha256"] = source_sha256(record.planes, sha256_of)
-        plane = normalize(
-            [(one.stain, plane_of(one)) for one in record.planes], percents=parameters.percents
-        )
         boxed = record.planes[0].box
         rules = parameters.rules()
+        planes = [(one.stain, plane_of(one)) for one in record.planes]
+        windows.check_size(*planes[0][1].shape[:2], rules)
+        plane = normalize(planes, percents=parameters.percents)
         if boxed:
             crops = [windows.whole_record(plane, rules)]
         else:

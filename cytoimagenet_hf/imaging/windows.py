@@ -158,15 +158,19 @@ def _from(first: str, ring: list[str]) -> list[str]:
     return ring[at:] + ring[:at]
 
 
-def whole_record(plane: Stretched, rules: Rules) -> Crop:
-    """Keep a record whole, stretched once (small fields, cells cut out by a box).
+def check_size(height: int, width: int, rules: Rules) -> None:
+    """Refuse a record that is too small to show anything.
 
     Raises:
         ImageRefusedError: a side is under `rules.min_side`.
     """
-    height, width = plane.shape
     if min(height, width) < rules.min_side:
         raise ImageRefusedError("too small", f"{height} x {width}, least side {rules.min_side}")
+
+
+def whole_record(plane: Stretched, rules: Rules) -> Crop:
+    """Keep a record whole, stretched once (small fields, cells cut out by a box)."""
+    height, width = plane.shape
     window = Window(WHOLE, 0, 1, (0, 0, width, height))
     seen = contrast(plane)
     reason = _emptiness(distribution(plane.raw), plane) or _faint(seen, rules)
