@@ -228,7 +228,7 @@ def build(
     _run_build(config)
 
 
-def _run_build(config: Any) -> None:  # noqa: ANN401 - imported lazily
+def _run_build(config: Any, *, remember: bool = True) -> None:  # noqa: ANN401 - imported lazily
     """Build, draw progress and summary, and remember the folder for `load_dataset`."""
     from cytoimagenet_hf import console
     from cytoimagenet_hf.curation import pipeline
@@ -241,7 +241,8 @@ def _run_build(config: Any) -> None:  # noqa: ANN401 - imported lazily
         bars.close()
     typer.echo(console.summary_text(summary, console.clock() - start))
     if summary.build:
-        remember_folder(config.output)
+        if remember:
+            remember_folder(config.output)
         work = config.work_folder
         typer.echo(
             f"look: {work / 'report.html'}, {work / 'gallery.png'}\n"
@@ -258,7 +259,8 @@ def demo(
     """Simulate raw data of several sources, curate them, load the data set, draw it."""
     from cytoimagenet_hf import demo as demonstration
 
-    _run_build(demonstration.prepare(to, fields=fields, workers=workers, say=typer.echo))
+    config = demonstration.prepare(to, fields=fields, workers=workers, say=typer.echo)
+    _run_build(config, remember=False)  # "cytoimagenet" must never mean simulated pixels
     typer.echo(demonstration.load_and_tell(to))
 
 

@@ -71,7 +71,9 @@ def assemble(material: Material, output: Path) -> Assembled:
         written=writer.write_all(),
         build=writer.build,
     )
-    manifest = write_documents(aside, material, contents)
+    former = output / "README.md"
+    prose = former.read_text(encoding="utf-8") if former.exists() else ""
+    manifest = write_documents(aside, material, contents, prose=prose)
     _swap(aside, output)
     return Assembled(contents=contents, split=split, split_of=split_of, manifest_sha256=manifest)
 

@@ -54,14 +54,22 @@ class Contents:
     build: str
 
 
-def write_documents(folder: Path, material: Material, contents: Contents) -> str:
-    """Write reports, card, build.json and, last, SHA256SUMS; return the hash of the sums."""
+def write_documents(folder: Path, material: Material, contents: Contents, *, prose: str) -> str:
+    """Write reports, card, build.json and, last, SHA256SUMS; return the hash of the sums.
+
+    Args:
+        folder: where the shards are.
+        material: what the build was made from.
+        contents: what it came to.
+        prose: an earlier card whose hand-written prose is kept; empty: none.
+    """
     with files.replacing(folder / "labels.parquet") as aside:
         pq.write_table(label_table(contents.labels, contents.names), aside)
     with files.replacing(folder / "exclusions.parquet") as aside:
         pq.write_table(contents.exclusions.table(), aside, compression="zstd")
     sums = {shard.path: hashing.sha256_file(folder / shard.path) for shard in contents.written}
-    card = cards.render_card(_card_facts(material, contents, cards.content_fingerprint(sums)))
+    facts = _card_facts(material, contents, cards.content_fingerprint(sums))
+    card = cards.refresh_card(prose, facts) if prose else cards.render_card(facts)
     files.write_text(folder / "README.md", card)
     files.write_json(
         folder / "build.json",

@@ -173,7 +173,8 @@ def render_record(
         boxed = record.planes[0].box
         rules = parameters.rules()
         planes = [(one.stain, plane_of(one)) for one in record.planes]
-        windows.check_size(*planes[0][1].shape[:2], rules)
+        height, width = planes[0][1].shape[:2]
+        windows.check_size(height, width, rules)
         plane = normalize(planes, percents=parameters.percents)
         if boxed:
             crops = [windows.whole_record(plane, rules)]
