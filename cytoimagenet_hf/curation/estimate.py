@@ -68,6 +68,8 @@ def check_space(needed: int, *folders: Path) -> None:
 
 def _sides(root: Path, record: RecordJob, parameters: Parameters) -> list[tuple[int, int]]:
     """Heights and widths of the crops that a record will give."""
+    if not record.planes:  # planned from tables alone
+        return [(0, 0)] * record.wanted
     first = record.planes[0]
     if first.box:
         return [(first.box[3] - first.box[1], first.box[2] - first.box[0])]

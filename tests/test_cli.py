@@ -1,0 +1,171 @@
+"""Tests of the command line: what it prints, and how it fails."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from cytoimagenet_hf import cli
+from tests.curation.builds import raw_data
+
+
+def run(*arguments: str) -> int:
+    """Run the command line in this process and return its exit status."""
+    try:
+        cli.main([str(one) for one in arguments])
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
+    """Simulated raw data of one source."""
+    return raw_data(tmp_path_factory.mktemp("raw"), ("bbbc006",))
+
+
+def test_help_imports_nothing_heavy():
+    """`--help` imports neither torch, datasets, pyarrow, numpy nor Pillow."""
+    code = (
+        "import sys\nfrom cytoimagenet_hf import cli\n"
+        "try:\n    cli.main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "print(sorted({'torch', 'datasets', 'pyarrow', 'numpy', 'PIL', 'rich'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "build" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_sources_lists_and_tells(capsys):
+    """`sources` lists all, `sources NAME` tells all about one, `--json` gives both to programs."""
+    assert run("sources") == 0
+    assert "bbbc048" in capsys.readouterr().out
+    assert run("sources", "bbbc010") == 0
+    assert "CC0" in capsys.readouterr().out
+    assert run("sources", "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert {fact["name"]: fact["terms"] for fact in facts}["bbbc006"] == "local"
+
+
+def test_unknown_source_is_bad_input(capsys):
+    """An unknown name exits with 2, one line, and near names."""
+    assert run("sources", "bbbc047") == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "bbbc048" in said
+
+
+def test_simulate_writes_a_data_root(tmp_path, capsys):
+    """`simulate` writes the raw folder of a source, and says that it is simulated."""
+    assert run("simulate", "bbbc048", "--to", tmp_path, "--fields", "3") == 0
+    assert "simulated" in capsys.readouterr().out
+    assert (tmp_path / "bbbc048" / "SIMULATED.txt").exists()
+    assert run("simulate", "bbbc048", "--to", tmp_path / "no", "--negative") == 0
+    assert run("build", "--data-root", tmp_path / "no", "--output", tmp_path / "out") == 2
+
+
+def test_build_labels_and_summary(raw, tmp_path, capsys):
+    """`build` with several --sources builds, sums up, and `labels` tells why."""
+    output = tmp_path / "cytoimagenet"
+    arguments = ("--data-root", raw, "--sources", "bbbc006", "--min-fields", "4")
+    assert run("build", *arguments, "--output", output) == 0
+    said = capsys.readouterr().out
+    assert f"{output}: written" in said
+    assert "no label" in said or "crops" in said
+    assert run("labels", output) == 0
+    assert "why dropped" in capsys.readouterr().out
+    assert run("labels", output, "--json") == 0
+    assert {row["label"] for row in json.loads(capsys.readouterr().out)} >= {"human"}
+    assert run("labels", tmp_path) == 2
+
+
+def test_built_folder_is_found_by_name(raw, tmp_path, monkeypatch):
+    """After a build, `load_dataset("cytoimagenet")` finds the folder from anywhere."""
+    from cytoimagenet_hf.hub.loading import locate
+
+    output = tmp_path / "cytoimagenet"
+    run("build", "--data-root", raw, "--min-fields", "4", "--output", output)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    assert str(output) in str(locate("cytoimagenet").where)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--data-root", "absent"), "No data root absent"),
+        (("--table", "absent.csv"), "No table absent.csv"),
+        (("--source-file", "absent.py"), "No source file absent.py"),
+        (("--data-root", ".", "--sources", "bbbc006"), "no raw folder"),
+        (("--data-root", ".", "--preset", "quick"), "Unknown preset 'quick'"),
+        (("--data-root", ".", "--set", "min_side=x"), "min_side"),
+        ((), "no --data-root was given"),
+    ],
+)
+def test_bad_build_arguments_exit_with_two(arguments, words, raw, tmp_path, capsys, monkeypatch):
+    """Bad input is one line on standard error and exit status 2, never a traceback."""
+    monkeypatch.chdir(tmp_path if "bbbc006" in arguments else raw)
+    assert run("build", *arguments, "--output", tmp_path / "out") == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert "Traceback" not in said
+
+
+def test_failure_exits_with_one(raw, tmp_path, capsys):
+    """A folder that no build wrote is a failure: exit status 1."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("x")
+    assert run("build", "--data-root", raw, "--output", tmp_path / "out") == 1
+    assert "no build wrote" in capsys.readouterr().err
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    """`--debug` lets the error through."""
+    from cytoimagenet_hf.errors import SourceNotFoundError
+
+    with pytest.raises(SourceNotFoundError):
+        cli.main(["sources", "nix", "--debug"])
+
+
+def test_source_file_is_run_and_said(tmp_path, capsys):
+    """A source outside of the package is built; its license decides its terms."""
+    raw_data(tmp_path / "raw", ("bbbc006",))
+    mine = tmp_path / "mine.py"
+    mine.write_text(
+        "from dataclasses import replace\n"
+        "from cytoimagenet_hf import sources\n"
+        "from cytoimagenet_hf.sources import bbbc006\n"
+        "def fields(folder):\n"
+        "    for record in bbbc006.fields(folder):\n"
+        "        yield replace(record, source='mine')\n"
+        "SOURCE = replace(bbbc006.SOURCE, name='mine', license='in-house', fields=fields)\n"
+    )
+    output = tmp_path / "cytoimagenet"
+    status = run(
+        "build", "--source-file", mine, "--data-root", f"mine={tmp_path / 'raw' / 'bbbc006'}",
+        "--min-fields", "4", "--output", output,
+    )  # fmt: skip
+    said = capsys.readouterr()
+    assert status == 0
+    assert "running the code in" in said.err
+    assert "terms: local" in said.out
+    assert f"{tmp_path}" not in (output / "build.json").read_text()
+
+
+@pytest.mark.slow
+def test_demo_builds_loads_and_says_what_next(tmp_path, capsys, monkeypatch):
+    """The demo curates simulated data of at least four sources and is never remembered."""
+    from cytoimagenet_hf.errors import DatasetNotAvailableError
+    from cytoimagenet_hf.hub.loading import locate
+
+    assert run("demo", "--to", tmp_path / "demo", "--fields", "24") == 0
+    said = capsys.readouterr().out
+    assert said.count("simulated 24 fields of") >= 4
+    assert "Next:" in said
+    for name in ("gallery.png", "report.html"):
+        assert (tmp_path / "demo" / "cytoimagenet.work" / name).exists()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DatasetNotAvailableError):
+        locate("cytoimagenet")
