@@ -31,7 +31,7 @@ SCALES = (2, 4, 8, 16)  # parts of the field's side: 1, 1/2, 1/4, 1/8 of the qua
 QUADRANTS = ("nw", "ne", "sw", "se")
 DRAWS = 3  # tries for one window before it is given up
 WHOLE = "whole"
-MIN_CONTRAST = 12.0  # block-mean noise units (pure noise: 5); set by eye, docs/labels.md
+MIN_CONTRAST = 11.5  # block-mean noise units (pure noise: 5); set by eye, docs/labels.md
 DARK, BRIGHT = 1.0, 254.0  # mean of 0..255 up to which a window is black, from which it is white
 
 
