@@ -107,7 +107,7 @@ def parse(settings: Sequence[str]) -> dict[str, object]:
     Raises:
         ValueError: no `=`, or a value of another type than the parameter has.
     """
-    kinds = {one.name: one.default for one in dataclasses.fields(Parameters)}
+    kinds = _defaults()
     parsed: dict[str, object] = {}
     for setting in settings:
         name, sign, text = setting.partition("=")
@@ -117,14 +117,38 @@ def parse(settings: Sequence[str]) -> dict[str, object]:
             value = json.loads(text)
         except json.JSONDecodeError:
             value = text
-        value = _as_tuple(value)
-        default = kinds[name]
-        if isinstance(default, float) and type(value) is int:
-            value = float(value)
-        if type(value) is not type(default):
-            raise ValueError(f"{name} is a {type(default).__name__}, like {default!r}: {text!r}")
-        parsed[name] = value
+        parsed[name] = _typed(name, value, kinds[name])
     return parsed
+
+
+def from_dict(values: object) -> Parameters:
+    """Make the parameters that `as_dict` gave, from what JSON made of them.
+
+    Raises:
+        ValueError: a name or a type that no build has written.
+    """
+    kinds = _defaults()
+    if not isinstance(values, dict) or values.keys() != kinds.keys():
+        raise ValueError(
+            "The parameters are not those that this version of the package writes; use the "
+            "version that build.json names."
+        )
+    typed = {name: _typed(name, value, kinds[name]) for name, value in values.items()}
+    return Parameters(**typed)  # type: ignore[arg-type]
+
+
+def _defaults() -> dict[str, object]:
+    return {one.name: one.default for one in dataclasses.fields(Parameters)}
+
+
+def _typed(name: str, value: object, default: object) -> object:
+    """Bring a value from JSON to the type of the parameter, or refuse it."""
+    value = _as_tuple(value)
+    if isinstance(default, float) and type(value) is int:
+        value = float(value)
+    if type(value) is not type(default):
+        raise ValueError(f"{name} is a {type(default).__name__}, like {default!r}: {value!r}")
+    return value
 
 
 def _as_tuple(value: object) -> object:

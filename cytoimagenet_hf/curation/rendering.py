@@ -124,7 +124,7 @@ def render_chunk(job: ChunkJob, *, rehash: bool = False) -> ChunkResult:
         return result
     former = _former_rows(old, job.parameters)
     result.dropped = len(set(former) - set(stamps))
-    reader = _Reader(job.root, job.parameters)
+    reader = RawReader(job.root, job.parameters)
     rows: list[dict[str, Any]] = []
     for record in job.records:
         ready = _still_right(former.get(record.id, ()), record, stamps[record.id])
@@ -170,21 +170,31 @@ def render_record(
     base: dict[str, Any] = {"idx": record.id, "wanted": record.wanted}
     try:
         base["source_sha256"] = source_sha256(record.planes, sha256_of)
-        boxed = record.planes[0].box
-        rules = parameters.rules()
-        planes = [(one.stain, plane_of(one)) for one in record.planes]
-        height, width = planes[0][1].shape[:2]
-        windows.check_size(height, width, rules)
-        plane = normalize(planes, percents=parameters.percents)
-        if boxed:
-            crops = [windows.whole_record(plane, rules)]
-        else:
-            crops = windows.crop_record(plane, record.id, record.wanted, rules)
+        crops = cut_record(record, plane_of, parameters)
     except ImageRefusedError as refused:
         return [{**base, "window": "", "reason": refused.reason, "detail": refused.detail}]
     except MemoryError:
         return [{**base, "window": "", "reason": "out of memory", "detail": record.planes[0].path}]
+    boxed = record.planes[0].box
     return [{**base, **_crop_row(crop, boxed, parameters)} for crop in crops]
+
+
+def cut_record(
+    record: RecordJob, plane_of: Callable[[PlaneJob], npt.NDArray[Any]], parameters: Parameters
+) -> list[windows.Crop]:
+    """Normalize one record and cut its windows.
+
+    Raises:
+        ImageRefusedError: the record can't be used at all.
+    """
+    rules = parameters.rules()
+    planes = [(one.stain, plane_of(one)) for one in record.planes]
+    height, width = planes[0][1].shape[:2]
+    windows.check_size(height, width, rules)
+    plane = normalize(planes, percents=parameters.percents)
+    if record.planes[0].box:
+        return [windows.whole_record(plane, rules)]
+    return windows.crop_record(plane, record.id, record.wanted, rules)
 
 
 def source_sha256(planes: Iterable[PlaneJob], sha256_of: Callable[[str], str]) -> str:
@@ -254,8 +264,8 @@ class RenderedChunks:
         return pa.ipc.open_file(pa.memory_map(str(path))).read_all().combine_chunks()
 
 
-class _Reader:
-    """Reads and hashes the raw files of one chunk, each file once."""
+class RawReader:
+    """Reads and hashes raw files under one root; the last planes and all hashes are kept."""
 
     def __init__(self, root: Path, parameters: Parameters) -> None:
         self._root = root

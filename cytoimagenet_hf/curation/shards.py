@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +30,7 @@ _METADATA_ROWS = 100_000  # a row group of config `metadata`
 
 Row = dict[str, Any]
 Part = tuple[str, str]  # split, terms
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +76,43 @@ def write_config(
     for (split, terms), crops in sorted(parts.items()):
         ordered = hash_order(crops, target.parameters.seed)
         sizes = [target.bytes_of(crop) for crop in ordered]
-        for number, (start, stop) in enumerate(_cut(sizes, target.parameters)):
+        for number, (start, stop) in enumerate(
+            cut_rows(len(sizes), _count(sizes, target.parameters))
+        ):
             path = f"data/{config}/{split}-{terms}-{target.build}-{number:05d}.parquet"
-            placed = []
-            with _writer(target.folder / path, target.schema) as writer:
-                for group, (low, high) in enumerate(_groups(sizes, start, stop, target.parameters)):
-                    rows = [row_of(crop) for crop in ordered[low:high]]
-                    _write_group(writer, rows, target.schema)
-                    for place, (crop, row) in enumerate(zip(ordered[low:high], rows, strict=True)):
-                        del row["image"]
-                        placed.append((crop, row, group, place))
+            placed = write_shard(path, ordered[start:stop], sizes[start:stop], row_of, target)
             size = (target.folder / path).stat().st_size
             yield Shard(config, split, terms, path, len(placed), size), placed
+
+
+def write_shard(
+    path: str,
+    items: Sequence[Item],
+    sizes: Sequence[int],
+    row_of: Callable[[Item], Row],
+    target: "Target",
+) -> list[tuple[Item, Row, int, int]]:
+    """Write one file of a config with images.
+
+    Args:
+        path: relative to the target's folder.
+        items: what the rows are made of, in order.
+        sizes: of the items' images, in bytes.
+        row_of: makes the published row of an item; `image` holds {bytes, path}.
+        target: folder, schema and sizes.
+
+    Returns:
+        The items with their rows (without images), row groups and places in them.
+    """
+    placed = []
+    with open_writer(target.folder / path, target.schema) as writer:
+        for group, (low, high) in enumerate(_groups(sizes, target.parameters)):
+            rows = [row_of(item) for item in items[low:high]]
+            write_group(writer, rows, target.schema)
+            for place, (item, row) in enumerate(zip(items[low:high], rows, strict=True)):
+                del row["image"]
+                placed.append((item, row, group, place))
+    return placed
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +132,9 @@ def write_metadata(
     """Write config `metadata` of one split and terms class: one file, big row groups."""
     split, terms = part
     path = f"data/metadata/{split}-{terms}-{build}-00000.parquet"
-    with _writer(folder / path, schema) as writer:
+    with open_writer(folder / path, schema) as writer:
         for start in range(0, len(rows), _METADATA_ROWS):
-            _write_group(writer, rows[start : start + _METADATA_ROWS], schema)
+            write_group(writer, rows[start : start + _METADATA_ROWS], schema)
     return Shard("metadata", split, terms, path, len(rows), (folder / path).stat().st_size)
 
 
@@ -144,32 +170,33 @@ def hash_order(crops: Sequence[Crop], seed: int) -> list[Crop]:
     return sorted(crops, key=lambda crop: (rank(seed, "order", crop.image_id), crop.image_id))
 
 
-def _cut(sizes: Sequence[int], parameters: Parameters) -> list[tuple[int, int]]:
+def cut_rows(rows: int, shards: int) -> list[tuple[int, int]]:
     """Cut rows into shards of about equal numbers of rows."""
-    rows = len(sizes)
-    least = min(_LEAST_SHARDS, -(-rows // _ROWS_A_LEAST_SHARD))
-    count = max(least, -(-sum(sizes) // parameters.shard_bytes))
-    edges = [number * rows // count for number in range(count + 1)]
+    edges = [number * rows // shards for number in range(shards + 1)]
     return list(itertools.pairwise(edges))
 
 
-def _groups(
-    sizes: Sequence[int], start: int, stop: int, parameters: Parameters
-) -> Iterator[tuple[int, int]]:
+def _count(sizes: Sequence[int], parameters: Parameters) -> int:
+    """Number of shards for images of such sizes."""
+    least = min(_LEAST_SHARDS, -(-len(sizes) // _ROWS_A_LEAST_SHARD))
+    return max(least, -(-sum(sizes) // parameters.shard_bytes))
+
+
+def _groups(sizes: Sequence[int], parameters: Parameters) -> Iterator[tuple[int, int]]:
     """Cut the rows of a shard into row groups by rows and by bytes."""
-    low, size = start, 0
-    for at in range(start, stop):
-        full = at - low == parameters.group_rows or size + sizes[at] > parameters.group_bytes
+    low, size = 0, 0
+    for at, bytes_here in enumerate(sizes):
+        full = at - low == parameters.group_rows or size + bytes_here > parameters.group_bytes
         if at > low and full:
             yield low, at
             low, size = at, 0
-        size += sizes[at]
-    if stop > low:
-        yield low, stop
+        size += bytes_here
+    if sizes:
+        yield low, len(sizes)
 
 
 @contextlib.contextmanager
-def _writer(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
+def open_writer(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
     """Open a Parquet writer whose file appears when it is complete."""
     names = _leaves(schema)
     texts = [name for name in names if not name.startswith("image.")]
@@ -188,7 +215,8 @@ def _writer(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
         yield writer
 
 
-def _write_group(writer: pq.ParquetWriter, rows: Sequence[Row], schema: pa.Schema) -> None:
+def write_group(writer: pq.ParquetWriter, rows: Sequence[Row], schema: pa.Schema) -> None:
+    """Write one row group from one contiguous table, so that bytes depend on nothing else."""
     table = pa.Table.from_pylist(list(rows), schema=schema).combine_chunks()
     writer.write_table(table, row_group_size=max(1, len(rows)))
 
