@@ -3,7 +3,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 FAST := not slow and not soak
-CODE := cytoimagenet_hf builders tests setup.py
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
@@ -31,15 +30,15 @@ $(VENV)/dev.stamp: setup.py constraints.txt | $(BIN)/python
 install: $(VENV)/dev.stamp  ## make .venv with all that the tests need
 
 quick: $(VENV)/dev.stamp  ## lint and the fast unit tests; under a minute
-	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff check .
 	$(BIN)/python -m pytest -m "$(FAST)" -n 2 --maxfail 5 --ignore=tests/test_packaging.py
 
 demo: $(VENV)/core.stamp  ## simulate raw data, build the data set, load it, draw it: demo/
 	$(BIN)/cytoimagenet demo --to demo
 
 test: $(VENV)/dev.stamp  ## lint, types, and all tests but the slow ones
-	$(BIN)/ruff check $(CODE)
-	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -m "$(FAST)" -n 2
 
@@ -55,8 +54,8 @@ bench: $(VENV)/dev.stamp  ## time the hot paths
 	[ -n "$$found" ] || echo "There are no speed benchmarks yet."
 
 format: $(VENV)/dev.stamp  ## rewrite the code in the project's format
-	$(BIN)/ruff check --fix $(CODE)
-	$(BIN)/ruff format $(CODE)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 clean:  ## remove .venv, the demo and all caches; data sets stay
 	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -15,7 +16,7 @@ PAPER, MAT, INK, FAINT = 255, 238, 20, 110  # gray levels: background, behind ti
 GAP = 6  # pixels between tiles, and around the sheet
 TEXT_SIZE = 15  # pixels; the title is half as large again
 TITLE_SIZE = 22
-MAX_SIDE = 32_000  # pixels of the sheet; readers of PNG and browsers refuse much more
+MAX_SIDE = 32_000  # pixels; browsers don't show pictures with much longer sides
 ELLIPSIS = "…"
 
 
@@ -36,11 +37,12 @@ def contact_sheet(
         title: first line of the sheet; empty for none.
 
     Returns:
-        The sheet, mode "L". Names too long for the sheet end in an ellipsis.
+        The sheet, mode "L". Names too long for the sheet end in an ellipsis. Rows that would make
+        it higher than `MAX_SIDE` are left out, and its last line says how many.
 
     Raises:
         ValueError: a tile isn't two-dimensional uint8, a size is below 1, or the sheet would be
-            higher or wider than `MAX_SIDE`.
+            wider than `MAX_SIDE`.
     """
     if tile < 1 or columns < 1:
         raise ValueError(f"tile and columns must be at least 1, not {tile} and {columns}.")
@@ -48,12 +50,12 @@ def contact_sheet(
     step = tile + GAP
     width = GAP + columns * step
     top = GAP + (TITLE_SIZE + 2 * GAP if title else 0)
-    height = top + sum(_row_height(len(tiles), step, columns) for _, tiles in rows) + GAP
-    if max(width, height) > MAX_SIDE:
+    if width > MAX_SIDE:
         raise ValueError(
-            f"A sheet of {width} x {height} pixels is more than {MAX_SIDE}. Pass fewer rows, "
-            f"fewer tiles or a smaller `tile`."
+            f"A sheet {width} pixels wide is more than {MAX_SIDE}; use fewer or smaller tiles."
         )
+    rows = _rows_that_fit(rows, MAX_SIDE - top - GAP, step, columns)
+    height = top + sum(_row_height(len(tiles), step, columns) for _, tiles in rows) + GAP
     sheet = Image.new("L", (width, height), PAPER)
     draw = ImageDraw.Draw(sheet)
     if title:
@@ -96,6 +98,18 @@ def fit(pixels: Tile, side: int) -> Image.Image:
         return picture.resize(size, Image.Resampling.BOX)
     step = side // longest
     return picture.resize((width * step, height * step), Image.Resampling.NEAREST)
+
+
+def _rows_that_fit(
+    rows: Sequence[tuple[str, Sequence[Tile]]], room: int, step: int, columns: int
+) -> Sequence[tuple[str, Sequence[Tile]]]:
+    """Return all rows, or the first ones and a row that names the number of the others."""
+    heights = [_row_height(len(tiles), step, columns) for _, tiles in rows]
+    if sum(heights) <= room:
+        return rows
+    ends = itertools.accumulate(heights)
+    shown = sum(end <= room - _name_height() for end in ends)
+    return [*rows[:shown], (f"rows that are not shown: {len(rows) - shown:,}", ())]
 
 
 def _name_height() -> int:

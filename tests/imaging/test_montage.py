@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import ImageFont
 
+from cytoimagenet_hf.imaging import montage
 from cytoimagenet_hf.imaging.montage import (
     ELLIPSIS,
     GAP,
@@ -98,9 +99,27 @@ def test_other_tiles_are_refused(tile):
         contact_sheet([("x", [tile])])
 
 
-def test_monstrous_sheet_is_refused_before_it_is_drawn():
-    """A sheet that no viewer opens is an error that says how to make it smaller."""
-    with pytest.raises(ValueError, match="fewer rows"):
-        contact_sheet([(str(i), [flat(0)]) for i in range(1000)])
+def test_sheet_without_end_is_cut_at_whole_rows(monkeypatch):
+    """Three rows that just fit are shown; with one pixel less, a line counts the third."""
+    row = ROW_OF_NAME + 10 + GAP
+    rows = [("a", [flat(1)]), ("b", [flat(2)]), ("c", [flat(3)])]
+    monkeypatch.setattr(montage, "MAX_SIDE", GAP + 3 * row + GAP)
+    whole = contact_sheet(rows, tile=10, columns=1)
+    assert whole.height == montage.MAX_SIDE
+    assert {1, 2, 3} <= set(whole.tobytes())
+    monkeypatch.setattr(montage, "MAX_SIDE", GAP + 3 * row + GAP - 1)
+    cut = contact_sheet(rows, tile=10, columns=1)
+    assert cut.height == GAP + 2 * row + ROW_OF_NAME + GAP
+    assert 2 in cut.tobytes()
+    assert montage._rows_that_fit(rows, 3 * row - 1, 10 + GAP, 1) == [
+        *rows[:2],
+        ("rows that are not shown: 1", ()),
+    ]
+
+
+def test_sheet_of_no_use_is_refused():
+    """Too wide for any viewer, or without columns: an error."""
+    with pytest.raises(ValueError, match="smaller tiles"):
+        contact_sheet([], columns=1000)
     with pytest.raises(ValueError, match="at least 1"):
         contact_sheet([], columns=0)
