@@ -1,6 +1,7 @@
 """`cytoimagenet …`: parse, call, draw. Subcommands import what they need when they run."""
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+_PROCESSORS = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _MANY = ("--sources",)  # options that take several values, as in `--sources bbbc006 bbbc010`
 
@@ -192,7 +194,9 @@ def build(
         list[str] | None,
         typer.Option("--set", help="NAME=VALUE of any other parameter, as in build.json."),
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes; default: one a processor. 0: none.")
+    ] = _PROCESSORS,
     dry_run: Annotated[bool, typer.Option(help="Plan only; render nothing.")] = False,
     from_tables: Annotated[
         bool, typer.Option(help="Plan from tables alone, without raw files.")
@@ -254,7 +258,7 @@ def _run_build(config: Any, *, remember: bool = True) -> None:  # noqa: ANN401 -
 def demo(
     to: Annotated[Path, typer.Option(help="Folder of the demo.")] = Path("demo"),
     fields: Annotated[int, typer.Option(min=24, help="Fields of view a source.")] = 60,
-    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+    workers: Annotated[int, typer.Option(min=0, help="Processes.")] = _PROCESSORS,
 ) -> None:
     """Simulate raw data of several sources, curate them, load the data set, draw it."""
     from cytoimagenet_hf import demo as demonstration

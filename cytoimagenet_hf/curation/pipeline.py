@@ -8,8 +8,8 @@ import functools
 import os
 import platform
 import time
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -21,14 +21,22 @@ from cytoimagenet_hf.curation import summary as summaries
 from cytoimagenet_hf.curation.assembly import assemble, check_output
 from cytoimagenet_hf.curation.catalog import SourceInput
 from cytoimagenet_hf.curation.documents import versions
-from cytoimagenet_hf.curation.engine import run_jobs
+from cytoimagenet_hf.curation.engine import Lost, Pool
 from cytoimagenet_hf.curation.estimate import check_space, estimate
 from cytoimagenet_hf.curation.gallery import draw_build
 from cytoimagenet_hf.curation.material import Material
 from cytoimagenet_hf.curation.parameters import Parameters
 from cytoimagenet_hf.curation.planning import LabelPlan, chunk_jobs, make_plan
 from cytoimagenet_hf.curation.progress import Progress, Silent
-from cytoimagenet_hf.curation.rendering import ChunkJob, ChunkResult, is_rendered, render_chunk
+from cytoimagenet_hf.curation.rendering import (
+    ChunkJob,
+    ChunkResult,
+    after_trial,
+    content_of,
+    is_rendered,
+    next_try,
+    render_chunk,
+)
 from cytoimagenet_hf.curation.summary import Summary
 from cytoimagenet_hf.errors import BuildError
 
@@ -41,7 +49,7 @@ class BuildConfig:
     output: Path
     work: Path | None = None  # default: `<output>.work`
     parameters: Parameters = field(default_factory=Parameters)
-    workers: int = 1
+    workers: int = 0  # processes; 0: this one, without protection against crashing decoders
     rehash: bool = False  # read all raw files again, whatever their sizes and times say
     dry_run: bool = False  # stop after the plan
     from_tables: bool = False  # plan from tables alone, without raw files; implies dry_run
@@ -96,8 +104,8 @@ def _check(config: BuildConfig) -> None:
     names = Counter(entry.source.name for entry in config.inputs)
     if twice := [name for name, count in names.items() if count > 1]:
         raise BuildError(f"The source {twice[0]!r} is given twice; names must be unique.")
-    if config.workers < 1:
-        raise ValueError(f"workers must be at least 1, got {config.workers}")
+    if config.workers < 0:
+        raise ValueError(f"workers must be at least 0, got {config.workers}")
     check_output(config.output)
 
 
@@ -116,10 +124,10 @@ def _catalog(config: BuildConfig, progress: Progress) -> tuple[pa.Table, list[st
 def _render(
     config: BuildConfig, waiting: Sequence[ChunkJob], progress: Progress
 ) -> list[ChunkResult]:
+    """Render the chunks that are not there yet."""
     progress.start("rendering", sum(len(job.records) for job in waiting), "record")
-    work = functools.partial(render_chunk, rehash=config.rehash)
     done = []
-    for result in run_jobs(work, waiting, workers=config.workers):
+    for result in _rendered(config, waiting, progress):
         done.append(result)
         refused = sum(result.refused.values())
         progress.step(
@@ -127,6 +135,31 @@ def _render(
             f"{result.name}: {result.kept} crops, {refused} refused",
         )
     return done
+
+
+def _rendered(
+    config: BuildConfig, waiting: Sequence[ChunkJob], progress: Progress
+) -> Iterator[ChunkResult]:
+    """Render chunks; a record at which a worker dies is tried once alone, then refused."""
+    work = functools.partial(render_chunk, rehash=config.rehash)
+    if config.workers == 0 or not waiting:
+        yield from map(work, waiting)
+        return
+    queue = deque(waiting)
+    with Pool(work, min(config.workers, len(waiting))) as pool:
+        for outcome in pool.run(queue):
+            if isinstance(outcome, Lost):
+                if not outcome.item:
+                    raise BuildError(
+                        f"A worker process ended while it began {outcome.job.name} (killed, or "
+                        f"out of memory). What is rendered is kept: run the same command again."
+                    )
+                progress.say(f"{outcome.item}: {outcome.reason}; the worker is replaced")
+                queue.append(next_try(outcome.job, outcome.item, outcome.reason))
+            elif outcome.job.is_trial:
+                queue.append(after_trial(outcome.job))
+            else:
+                yield outcome.result
 
 
 def _assemble(
@@ -140,7 +173,7 @@ def _assemble(
     """Assemble the folder, unless the one there was made from exactly this."""
     work = config.work_folder
     inputs = [plan.signature, str(config.parameters), str(versions())]
-    inputs += [hashing.sha256_file(job.to / f"{job.name}.arrow") for job in jobs]
+    inputs += [f"{job.name} {content_of(job)}" for job in jobs]
     signature = hashing.fingerprint(inputs)
     known = files.read_json(work / "summary.json")
     sums = config.output / "SHA256SUMS"

@@ -5,11 +5,12 @@ refused, and one for a record that can't be used at all. Rows carry no label, so
 plan those of windows still wanted are used again.
 """
 
+import contextlib
 import functools
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,18 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from cytoimagenet_hf import __version__, files, hashing
+from cytoimagenet_hf.curation.engine import Guard
 from cytoimagenet_hf.curation.parameters import Parameters
-from cytoimagenet_hf.errors import ImageRefusedError
+from cytoimagenet_hf.errors import BuildError, ImageRefusedError
 from cytoimagenet_hf.imaging import png, windows
 from cytoimagenet_hf.imaging.intensity import normalize
-from cytoimagenet_hf.imaging.readers import cut, read_plane
+from cytoimagenet_hf.imaging.readers import cut, probe, read_plane
 from cytoimagenet_hf.imaging.resize import shrink
+
+# CPU time of a record before its worker is ended (design 5).
+_FIELD_SECONDS = 5.0
+_PIXELS_A_SECOND = 1 << 21
+_PATIENCE = 4  # times as much when it is tried alone
 
 _THUMBNAIL = 96  # pixels, longest side of the picture kept of a refused window
 _OPEN_CHUNKS = 64  # rendered files mapped at a time
@@ -58,6 +65,7 @@ SCHEMA = pa.schema(
 )
 _SIGNATURE = b"cytoimagenet_hf signature"
 _PARAMETERS = b"cytoimagenet_hf parameters"
+_CONTENT = b"cytoimagenet_hf content"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +97,10 @@ class ChunkJob:
     records: tuple[RecordJob, ...]
     parameters: Parameters
     to: Path
+    lost: tuple[tuple[str, str], ...] = ()  # (record, reason): killed its worker twice, refuse it
+    patient: frozenset[str] = frozenset()  # records that may take longer
+    is_trial: bool = False  # render a single suspect record alone, and write nothing
+    siblings: tuple[RecordJob, ...] = ()  # of a trial: all records of the chunk
 
 
 @dataclass(slots=True)
@@ -103,11 +115,12 @@ class ChunkResult:
     refused: Counter[str] = field(default_factory=Counter)
 
 
-def render_chunk(job: ChunkJob, *, rehash: bool = False) -> ChunkResult:
+def render_chunk(job: ChunkJob, guard: Guard | None = None, *, rehash: bool = False) -> ChunkResult:
     """Render a chunk, using what a former run rendered of it.
 
     Args:
         job: the chunk.
+        guard: is told of each record and the CPU time that it may take; None: no protection.
         rehash: read and hash all raw files again, whatever their sizes and times say.
 
     Returns:
@@ -131,17 +144,57 @@ def render_chunk(job: ChunkJob, *, rehash: bool = False) -> ChunkResult:
         result.reused += bool(ready)
         result.rendered += not ready
         rows += ready or [
-            {**row, "stamp": stamps[record.id]}
-            for row in render_record(record, reader.plane, reader.sha256, job.parameters)
+            {**row, "stamp": stamps[record.id]} for row in _guarded_rows(job, record, reader, guard)
         ]
+    if job.is_trial:
+        return result
     schema = SCHEMA.with_metadata(
-        {_SIGNATURE: signature, _PARAMETERS: _rendering_key(job.parameters)}
+        {
+            _SIGNATURE: signature,
+            _PARAMETERS: _rendering_key(job.parameters),
+            _CONTENT: _content(rows),
+        }
     )
     del old
     with files.replacing(path) as aside, pa.ipc.new_file(str(aside), schema) as writer:
         writer.write_table(pa.Table.from_pylist(rows, schema=schema))
     _count(result, [row["reason"] for row in rows])
     return result
+
+
+def next_try(job: ChunkJob, item: str, reason: str) -> ChunkJob:
+    """Say what to do about a record at which a worker died.
+
+    The first time it is tried once alone, with more time; when that fails too it is refused.
+    """
+    if job.is_trial:
+        whole = replace(job, is_trial=False, records=job.siblings, siblings=())
+        return replace(whole, lost=(*whole.lost, (item, reason)))
+    (record,) = (one for one in job.records if one.id == item)
+    return replace(
+        job, is_trial=True, records=(record,), siblings=job.records, patient=job.patient | {item}
+    )
+
+
+def after_trial(job: ChunkJob) -> ChunkJob:
+    """The chunk of a record that went well when it was tried alone."""
+    return replace(job, is_trial=False, records=job.siblings, siblings=())
+
+
+def _guarded_rows(
+    job: ChunkJob, record: RecordJob, reader: "RawReader", guard: Guard | None
+) -> list[dict[str, Any]]:
+    """Render a record within its limit of processor time, or refuse it where it had its chances."""
+    lost = dict(job.lost)
+    if record.id in lost:
+        row = {"idx": record.id, "wanted": record.wanted, "window": "", "source_sha256": ""}
+        return [{**row, "reason": lost[record.id], "detail": "twice, the second time alone"}]
+    if guard is not None:
+        factor = _PATIENCE if record.id in job.patient else 1
+        guard(record.id, factor * _FIELD_SECONDS)
+        seconds = _FIELD_SECONDS + reader.pixels(record) / _PIXELS_A_SECOND
+        guard(record.id, factor * seconds)
+    return render_record(record, reader.plane, reader.sha256, job.parameters)
 
 
 def is_rendered(job: ChunkJob) -> bool:
@@ -151,6 +204,14 @@ def is_rendered(job: ChunkJob) -> bool:
         return False
     stamps = {record.id: _stamp(job.root, record.planes) for record in job.records}
     return bool(old.schema.metadata.get(_SIGNATURE) == _signature(job, stamps))
+
+
+def content_of(job: ChunkJob) -> str:
+    """Identify what a rendered chunk holds, without reading its rows."""
+    rendered = _open(job.to / f"{job.name}.arrow")
+    if rendered is None:
+        raise BuildError(f"The rendered chunk {job.name} is gone from {job.to}; run again.")
+    return str(rendered.schema.metadata[_CONTENT].decode())
 
 
 def render_record(
@@ -278,6 +339,15 @@ class RawReader:
         pixels = self._decode(job.path, job.page, job.series)
         return cut(pixels, job.box) if job.box else pixels
 
+    def pixels(self, record: RecordJob) -> int:
+        """Pixels of all planes of a record, by their headers."""
+        total = 0
+        for plane in record.planes:
+            with contextlib.suppress(ImageRefusedError):
+                header = probe(self._root / plane.path, limits=self._limits)
+                total += header.width * header.height
+        return total
+
     def _decode_file(self, path: str, page: int, series: int) -> npt.NDArray[Any]:
         pixels: npt.NDArray[Any] = read_plane(
             self._root / path, page=page, series=series, limits=self._limits
@@ -308,6 +378,11 @@ def _stamp(root: Path, planes: Iterable[PlaneJob]) -> str:
 def _signature(job: ChunkJob, stamps: Mapping[str, str]) -> bytes:
     records = [f"{record.id} {record.wanted} {stamps[record.id]}" for record in job.records]
     return hashing.fingerprint([_rendering_key(job.parameters).decode(), *records]).encode()
+
+
+def _content(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    keys = ("idx", "window", "reason", "source_sha256", "pixel_sha256", "small_pixel_sha256")
+    return hashing.fingerprint(str(row.get(key)) for row in rows for key in keys).encode()
 
 
 def _rendering_key(parameters: Parameters) -> bytes:
