@@ -77,8 +77,11 @@ def label_texts(labels: Sequence[tuple[str, str]]) -> list[str]:
     seen: set[str] = set()
     texts = []
     for category, value in labels:
-        texts.append(f"{value} ({category})" if value in seen else value)
-        seen.add(value)
+        text = value
+        while text in seen:  # again where a value itself reads "x (gene)"
+            text = f"{text} ({category})"
+        texts.append(text)
+        seen.add(text)
     return texts
 
 

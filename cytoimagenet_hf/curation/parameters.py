@@ -11,6 +11,18 @@ from cytoimagenet_hf.imaging.intensity import PERCENTILES
 from cytoimagenet_hf.schema import Limits
 
 PRESETS = ("standard", "paper")
+_MOST_CROPS = len(windows.QUADRANTS)  # of a record
+_LEAST = {
+    **dict.fromkeys(("min_crops", "min_contrast"), 0),
+    **dict.fromkeys(
+        (
+            "min_fields", "max_fields", "presample", "min_crop_side", "min_side", "max_pixels",
+            "max_crops", "small_side", "tiny_side", "tiny_labels", "tiny_crops", "shard_bytes",
+            "group_rows", "group_bytes", "chunk_fields",
+        ),
+        1,
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,20 +57,26 @@ class Parameters:
 
     def __post_init__(self) -> None:
         """Refuse values that no build can be made with."""
-        for name in ("min_fields", "max_fields", "presample", "max_crops", "chunk_fields"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.max_fields < self.min_fields:
-            raise ValueError(
-                f"max_fields ({self.max_fields}) is under min_fields ({self.min_fields}): "
-                f"no label could be filled"
-            )
+        for name, least in _LEAST.items():
+            if not getattr(self, name) >= least:  # so worded, NaN is refused too
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        for small, large in (("min_fields", "max_fields"), ("max_fields", "presample")):
+            if getattr(self, large) < getattr(self, small):
+                raise ValueError(
+                    f"{large} ({getattr(self, large)}) is under {small} ({getattr(self, small)}): "
+                    f"no label could be filled"
+                )
         if self.allocation not in ("equal", "proportional"):
             raise ValueError(f"allocation is equal or proportional, not {self.allocation!r}")
         if not 0 < self.validation_share < 1:
             raise ValueError(f"validation_share lies between 0 and 1, got {self.validation_share}")
-        if not 0 <= self.percents[0] < self.percents[1] <= 100:
-            raise ValueError(f"percents must rise within 0..100, got {self.percents}")
+        if not (_are_numbers(self.percents, 2) and 0 <= self.percents[0] < self.percents[1] <= 100):
+            raise ValueError(f"percents must be two that rise within 0..100, got {self.percents}")
+        if not _are_tiers(self.crops_by_fields):
+            raise ValueError(
+                f"crops_by_fields holds (least fields, 1 to {_MOST_CROPS} crops), falling to 0 "
+                f"fields, got {self.crops_by_fields}"
+            )
 
     def rules(self) -> windows.Rules:
         """What decides windows and refusals."""
@@ -135,6 +153,23 @@ def from_dict(values: object) -> Parameters:
         )
     typed = {name: _typed(name, value, kinds[name]) for name, value in values.items()}
     return Parameters(**typed)  # type: ignore[arg-type]
+
+
+def _are_numbers(value: object, count: int) -> bool:
+    return (
+        isinstance(value, tuple)
+        and len(value) == count
+        and all(type(one) in (int, float) for one in value)
+    )
+
+
+def _are_tiers(tiers: object) -> bool:
+    """Say whether every number of fields falls into one tier with a possible number of crops."""
+    if not isinstance(tiers, tuple) or not all(_are_numbers(tier, 2) for tier in tiers):
+        return False
+    least = [tier[0] for tier in tiers]
+    falls = least == sorted(set(least), reverse=True) and least[-1:] == [0]
+    return falls and all(tier[1] in range(1, _MOST_CROPS + 1) for tier in tiers)
 
 
 def _defaults() -> dict[str, object]:
