@@ -1,16 +1,23 @@
 """A small PNG writer for 8-bit gray crops: several times faster than general ones, same size.
 
+And a strict reader of such files, which trusts nothing.
+
 Microscopy noise holds no repeated strings, so matching them only burns time: each row is filtered
 to differences with its left neighbor ("sub") and deflated with the run-length strategy. Nearly
 empty crops are the exception and are deflated with the default strategy, which is cheap there.
 """
 
+import io
 import struct
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
+
+from cytoimagenet_hf.schema import Limits
 
 _deflate: Any
 try:
@@ -50,6 +57,52 @@ def encode(pixels: npt.NDArray[np.uint8]) -> bytes:
         body = min(body, _compress(raw, zlib.Z_DEFAULT_STRATEGY, level=6), key=len)
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     return _SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", body) + _chunk(b"IEND", b"")
+
+
+def decode(data: bytes, *, max_pixels: int = Limits().pixels) -> npt.NDArray[np.uint8]:
+    """Decode an 8-bit gray PNG of nothing but header, pixels and end, as `encode` writes it.
+
+    Args:
+        data: the bytes of the file, from anywhere.
+        max_pixels: held against the header before anything is allocated.
+
+    Returns:
+        (height, width) uint8.
+
+    Raises:
+        ValueError, OSError: other or damaged bytes, further chunks (text, palettes), or too large.
+    """
+    kinds: list[bytes] = []
+    for kind, body in _chunks(data):
+        if kind == b"IHDR" and not kinds:
+            width, height, *rest = struct.unpack(">IIBBBBB", body)
+            if rest != [8, 0, 0, 0, 0]:
+                raise ValueError("no 8-bit gray PNG without interlacing")
+            if not 0 < width * height <= max_pixels:
+                raise ValueError(f"{height} x {width} pixels, at most {max_pixels} are allowed")
+        kinds.append(kind)
+    if kinds[:1] != [b"IHDR"] or kinds[-1] != b"IEND" or set(kinds[1:-1]) != {b"IDAT"}:
+        raise ValueError(f"chunks {b' '.join(kinds[:8])!r} instead of IHDR, IDAT, IEND")
+    with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+        return np.asarray(image)
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield kind and body of each chunk; their sums are right and nothing stands between them."""
+    if not data.startswith(_SIGNATURE):
+        raise ValueError("no PNG signature")
+    at = len(_SIGNATURE)
+    while at < len(data):
+        if len(data) < at + 12:
+            raise ValueError(f"a chunk is cut off at byte {at}")
+        (size,) = struct.unpack_from(">I", data, at)
+        kind, body = data[at + 4 : at + 8], data[at + 8 : at + 8 + size]
+        if len(data) < at + 12 + size:
+            raise ValueError(f"a chunk is cut off at byte {at}")
+        if struct.unpack_from(">I", data, at + 8 + size) != (zlib.crc32(kind + body),):
+            raise ValueError(f"the sum of chunk {kind!r} at byte {at} is wrong")
+        yield kind, body
+        at += 12 + size
 
 
 def _compress(raw: bytes, strategy: int, *, level: int) -> bytes:
