@@ -252,6 +252,11 @@ def _run_build(config: Any, *, remember: bool = True) -> None:  # noqa: ANN401 -
             f"look: {work / 'report.html'}, {work / 'gallery.png'}\n"
             f'load: datasets.load_dataset("{config.output}")'
         )
+    if summary.failed:
+        raise BuildError(
+            f"{summary.failed} records made a decoder crash or hang; they are left out and named "
+            f"in {config.output / 'exclusions.parquet'}. Everything else is built."
+        )
 
 
 @app.command()

@@ -116,7 +116,7 @@ class Pool(Generic[Job, Result]):
                     worker.give(queue.popleft())
             busy = {worker.pipe: worker for worker in self._workers if worker.job is not None}
             for pipe in wait(list(busy)):
-                outcome = self._hear(busy[pipe])  # type: ignore[index]
+                outcome = self._hear(busy[pipe])
                 if outcome is not None:
                     yield outcome
 

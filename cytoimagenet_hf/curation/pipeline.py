@@ -198,8 +198,9 @@ def _assemble(
         simulated=any(entry.folder().is_simulated for entry in config.inputs),
     )
     assembled = assemble(material, config.output)
-    notes = [*notes, *summaries.split_notes(assembled)]
-    draw_build(material, assembled, work / "catalog", notes, work)
+    shares = summaries.split_notes(assembled)
+    draw_build(material, assembled, work / "catalog", shares, work)
+    notes = [*notes, *shares]
     summary = summaries.published(config.output, table, assembled, notes)
     files.write_json(work / "summary.json", {"signature": signature, "summary": asdict(summary)})
     progress.step(1, str(config.output))

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from cytoimagenet_hf import files
 from cytoimagenet_hf.curation.assembly import Assembled
+from cytoimagenet_hf.curation.engine import CRASHED, TIMEOUT
 from cytoimagenet_hf.curation.estimate import Estimate
 from cytoimagenet_hf.curation.planning import LabelPlan
 from cytoimagenet_hf.curation.rendering import ChunkJob, ChunkResult
@@ -37,6 +38,11 @@ class Summary:
     manifest_sha256: str = ""
     notes: Sequence[str] = ()
     is_new: bool = True  # False: the folder was there already and nothing had changed
+
+    @property
+    def failed(self) -> int:
+        """Records at which a decoder crashed or hung, also when it was tried alone."""
+        return sum(self.excluded.get(f"rendering: {reason}", 0) for reason in (CRASHED, TIMEOUT))
 
 
 def published(output: Path, table: pa.Table, assembled: Assembled, notes: Sequence[str]) -> Summary:
