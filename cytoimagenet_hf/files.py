@@ -45,7 +45,7 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - whatever json gives
     """Read a json file of ours; None where it is absent or was never finished."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
         return None
 
 
@@ -62,7 +62,7 @@ def walk(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
 def _files(folder: Path, prefix: str, seen: set[Path]) -> Iterator[tuple[str, os.stat_result]]:
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda one: one.name):
-            if entry.name.startswith("."):
+            if entry.name.startswith(".") or _leads_nowhere(entry):
                 continue
             if entry.is_dir():
                 if entry.is_symlink():
@@ -73,6 +73,17 @@ def _files(folder: Path, prefix: str, seen: set[Path]) -> Iterator[tuple[str, os
                 yield from _files(Path(entry.path), f"{prefix}{entry.name}/", seen)
             elif entry.is_file():
                 yield prefix + entry.name, entry.stat()
+
+
+def _leads_nowhere(entry: os.DirEntry[str]) -> bool:
+    """Say whether an entry is a link to nothing, or to itself."""
+    if not entry.is_symlink():
+        return False
+    try:
+        entry.stat()
+    except OSError:
+        return True
+    return False
 
 
 @contextlib.contextmanager
@@ -90,9 +101,8 @@ def exclusive_lock(path: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except filelock.Timeout:
-        who = holder.read_text(encoding="utf-8") if holder.exists() else "another process"
         raise BuildError(
-            f"{path.parent} is held by {who}. Wait until it ends, or give this run another --work."
+            f"{path.parent} is held by {_name(holder)}. Wait until it ends, or give this run another --work."
         ) from None
     try:
         holder.write_text(f"process {os.getpid()}", encoding="utf-8")
@@ -100,6 +110,14 @@ def exclusive_lock(path: Path) -> Iterator[None]:
     finally:
         holder.unlink(missing_ok=True)
         lock.release()
+
+
+def _name(holder: Path) -> str:
+    """Return who holds a lock; the file may vanish at any moment."""
+    try:
+        return holder.read_text(encoding="utf-8") or "another process"
+    except OSError:
+        return "another process"
 
 
 def _sync_folder(folder: Path) -> None:

@@ -39,7 +39,7 @@ def fingerprint(parts: Iterable[str], *, digits: int = 32) -> str:
     """Return `digits` hex digits over strings in the given order (names builds and inputs)."""
     state = hashlib.blake2b(digest_size=(digits + 1) // 2)
     for part in parts:
-        state.update(part.encode() + _SEPARATOR)
+        state.update(_bytes(part) + _SEPARATOR)
     return state.hexdigest()[:digits]
 
 
@@ -53,8 +53,13 @@ def sha256_file(path: Path) -> str:
 
 
 def _digest(seed: int, purpose: str, parts: Iterable[str | int]) -> bytes:
-    text = _SEPARATOR.join(str(part).encode() for part in (seed, purpose, *parts))
+    text = _SEPARATOR.join(_bytes(str(part)) for part in (seed, purpose, *parts))
     return hashlib.blake2b(text, digest_size=8).digest()
+
+
+def _bytes(text: str) -> bytes:
+    """Encode as UTF-8, file names that are none (Python gives them lone surrogates) too."""
+    return text.encode("utf-8", "surrogatepass")
 
 
 def pixel_sha256(pixels: npt.NDArray[np.uint8]) -> str:
