@@ -55,7 +55,7 @@ class VerifyReport:
     folder: str
     manifest_sha256: str  # of SHA256SUMS as found; empty: there is none
     files: int
-    images: int  # decoded
+    images: int  # rows with an image
     bytes: int
     findings: tuple[Finding, ...]  # in order of path, row group and row
 
