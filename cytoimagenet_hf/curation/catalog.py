@@ -5,6 +5,7 @@ and what became of its values. Nothing here opens an image.
 """
 
 import functools
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from cytoimagenet_hf.sources import FieldOfView, Source, SourceFolder
 from cytoimagenet_hf.sources._vocabulary import canonical
 
 _TABLE_ENDINGS = (".csv", ".tsv", ".txt", ".lst", ".gz", ".xz", ".xls", ".xlsx", ".json")
+_NO_KEY = re.compile(r"[#\x00-\x1f\x7f]")  # what make_key() encodes
 _MAX_TABLE = 1 << 28  # bytes; larger files are told apart by time and size alone
 
 _TEXT = pa.string()
@@ -224,6 +226,7 @@ def _rows(
     rows: dict[str, dict[str, object]] = {}
     groups: dict[str, str] = {}
     for record in records:
+        _check(record, source.name)
         if record.id in rows:
             raise CatalogError(
                 f"{source.name}: two records have the id {record.id!r} "
@@ -241,8 +244,6 @@ def _rows(
 
 
 def _row(record: FieldOfView, source: Source, vocabulary: _Vocabulary) -> dict[str, object]:
-    for plane in record.planes:
-        _check_inside(plane.path, source.name)
     reason, detail = record.refusal or (None, None)
     return {
         "id": record.id,
@@ -281,10 +282,34 @@ def _cells_of(record: FieldOfView, vocabulary: _Vocabulary) -> dict[str, str | N
         raise CatalogError(f"{record.id}: {error}") from None
 
 
+def _check(record: FieldOfView, source: str) -> None:
+    """Refuse a record that would be lost or mixed up further on; source files of users err."""
+    if record.source != source:
+        raise CatalogError(
+            f"{source}: the record {record.id!r} is of another source; correct its `source`."
+        )
+    if not record.key or _NO_KEY.search(record.key):
+        raise CatalogError(
+            f"{record.id!r}: the key is empty, or holds # or control characters; use make_key()."
+        )
+    for category, values in record.annotations.items():
+        if category not in CATEGORIES:
+            raise CatalogError(
+                f"{record.id}: there is no category {category!r}, only {', '.join(CATEGORIES)}."
+            )
+        if isinstance(values, str):
+            raise CatalogError(
+                f"{record.id}: {category} is the text {values!r}; it must be a tuple of values."
+            )
+    for plane in record.planes:
+        _check_inside(plane.path, source)
+
+
 def _check_inside(path: str, source: str) -> None:
-    """Refuse a path that would leave the data root."""
+    """Refuse a path that would leave the data root on some system."""
     parts = PurePosixPath(path).parts
-    if not parts or path.startswith("/") or ".." in parts or "\\" in path or ":" in parts[0]:
+    strange = "\\" in path or "\0" in path
+    if strange or not parts or path.startswith("/") or ".." in parts or ":" in parts[0]:
         raise CatalogError(
             f"{source}: the path {path!r} leaves the data root. Paths are relative to it, with '/'."
         )
@@ -319,6 +344,8 @@ def _signature(entry: SourceInput, *, from_tables: bool) -> str:
 
 
 def _code_hash(function: Callable[..., object]) -> str:
+    while isinstance(function, functools.partial):  # that of a table; its arguments are `options`
+        function = function.func
     code = getattr(function, "__code__", None)
     path = Path(code.co_filename) if code else None
     return hashing.sha256_file(path) if path and path.exists() else repr(function)
