@@ -1,12 +1,9 @@
 """What the tests of the curation are made of: records, crops, and one small build for all."""
 
-import functools
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import pytest
 
 from cytoimagenet_hf import simulation
 from cytoimagenet_hf.curation import inputs
@@ -96,10 +93,8 @@ class Built:
     summary: Summary
 
 
-@functools.cache
-def build_once(factory: pytest.TempPathFactory) -> Built:
+def build_small(folder: Path) -> Built:
     """Simulate and build what all tests of this folder look at."""
-    folder = factory.mktemp("built")
     for name in ("bbbc022", "bbbc048"):
         simulation.simulate(name, folder / "raw", fields=12)
     output = folder / "cytoimagenet"
@@ -107,9 +102,3 @@ def build_once(factory: pytest.TempPathFactory) -> Built:
         inputs=inputs.from_roots([str(folder / "raw")], []), output=output, parameters=SMALL
     )
     return Built(folder / "raw", output, config.work_folder, build(config))
-
-
-@pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """The shared build; tests only read it."""
-    return build_once(tmp_path_factory)
