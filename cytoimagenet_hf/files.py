@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cytoimagenet_hf.errors import BuildError
+from cytoimagenet_hf.errors import BuildError, DiskError
+
+_PART = ".part"  # ending of half-written files
 
 
 @contextlib.contextmanager
@@ -16,18 +18,59 @@ def replacing(path: Path) -> Iterator[Path]:
 
     A reader sees the old file or the whole new one. When the block raises, the half-written file
     is removed and `path` stays as it was.
+
+    Raises:
+        DiskError: the file can't be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    aside = path.with_name(f"{path.name}.{os.getpid()}{_PART}")
     try:
-        yield aside
-        with aside.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        os.replace(aside, path)
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield aside
+            with aside.open("rb+") as stream:
+                os.fsync(stream.fileno())
+            os.replace(aside, path)
+            sync_folder(path.parent)
     except BaseException:
-        aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what went wrong first is what is told
+            aside.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn the system's refusals inside of the block into an error that names `path`.
+
+    Raises:
+        DiskError: with the system's words.
+    """
+    try:
+        yield
+    except OSError as error:
+        other = error.filename if isinstance(error.filename, str) else str(path)
+        where = "" if other.startswith(str(path)) else f"{other}: "
+        raise DiskError(
+            f"Can't write {path}: {where}{error.strerror or error}. What is finished is kept: "
+            f"make room or give permission, and run the same command again."
+        ) from error
+
+
+def forget(path: Path) -> None:
+    """Remove for good a file that vouches for others, before those others change.
+
+    Otherwise a run that ends in between leaves a record that vouches for files of another run.
+    """
+    with disk_errors(path):
+        if path.exists():
+            path.unlink()
+            sync_folder(path.parent)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed runs left half-written; the caller holds the folder's lock."""
+    with disk_errors(folder):
+        for path in sorted(folder.rglob(f"*{_PART}")):
+            path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -95,20 +138,24 @@ def exclusive_lock(path: Path) -> Iterator[None]:
     """
     import filelock
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(path, timeout=0)
     holder = path.with_suffix(".holder")
     try:
-        lock.acquire()
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
     except filelock.Timeout:
         raise BuildError(
-            f"{path.parent} is held by {_name(holder)}. Wait until it ends, or give this run another --work."
+            f"{path.parent} is held by {_name(holder)}. Wait until it ends, or give this run "
+            "another --output and --work."
         ) from None
     try:
-        holder.write_text(f"process {os.getpid()}", encoding="utf-8")
+        with disk_errors(holder):
+            holder.write_text(f"process {os.getpid()}", encoding="utf-8")
         yield
     finally:
-        holder.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            holder.unlink(missing_ok=True)
         lock.release()
 
 
@@ -120,7 +167,7 @@ def _name(holder: Path) -> str:
         return "another process"
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make a rename durable; Windows can't open folders and needs none of it."""
     if os.name == "nt":
         return
