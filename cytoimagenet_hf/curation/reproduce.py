@@ -130,17 +130,12 @@ def published_crops(folder: Path) -> dict[str, dict[str, Any]]:
     return {row["image_id"]: row for row in rows}
 
 
-def build_parameters(folder: Path) -> Parameters:
-    """Read from build.json what crops were rendered with.
+def parameters_of(build: Mapping[str, Any], folder: Path) -> Parameters:
+    """Take what crops were rendered with out of build.json.
 
     Raises:
-        DatasetNotAvailableError: it is absent or damaged.
+        DatasetNotAvailableError: it isn't there, or was written by another version.
     """
-    return from_dict_of(_build_json(folder), folder)
-
-
-def from_dict_of(build: Mapping[str, Any], folder: Path) -> Parameters:
-    """Take the parameters out of build.json."""
     try:
         return from_dict(build.get("parameters"))
     except ValueError as error:
@@ -245,7 +240,7 @@ def _reproduce(
     rows: Sequence[Mapping[str, Any]], folder: Path, inputs: Sequence[SourceInput]
 ) -> Iterator[Reproduced]:
     build = _build_json(folder)
-    raw = RawCrops(inputs, from_dict_of(build, folder), {row["idx"] for row in rows})
+    raw = RawCrops(inputs, parameters_of(build, folder), {row["idx"] for row in rows})
     for row in rows:
         crop = raw.crop(row["idx"], row["image_id"].partition("#")[2])
         yield _compare(row, crop, build)
@@ -258,7 +253,7 @@ def _compare(row: Mapping[str, Any], crop: RawCrop, build: Mapping[str, Any]) ->
         difference = "the raw files are not those that were published"
     elif found != row["pixel_sha256"]:
         difference = f"not rendered: {crop.reason}" if crop.reason else "other pixels"
-        difference += _other_versions(build)
+        difference += other_versions(build)
     return Reproduced(
         image_id=row["image_id"],
         source_sha256=row["source_sha256"],
@@ -271,7 +266,7 @@ def _compare(row: Mapping[str, Any], crop: RawCrop, build: Mapping[str, Any]) ->
     )
 
 
-def _other_versions(build: Mapping[str, Any]) -> str:
+def other_versions(build: Mapping[str, Any]) -> str:
     """Name the libraries that are of another version than in the build."""
     then = build.get("versions")
     then = then if isinstance(then, dict) else {}

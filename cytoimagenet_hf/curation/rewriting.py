@@ -25,8 +25,10 @@ def open_checked(path: Path) -> pq.ParquetFile:
     return pq.ParquetFile(path, page_checksum_verification=True)
 
 
-def read_group(file: pq.ParquetFile, group: int) -> list[dict[str, Any]]:
-    """Read the rows of one row group, unless it asks for too much.
+def read_group(
+    file: pq.ParquetFile, group: int, columns: list[str] | None = None
+) -> list[dict[str, Any]]:
+    """Read the rows of one row group, unless it asks for too much; all columns by default.
 
     Raises:
         One of UNREADABLE: a page is damaged.
@@ -35,7 +37,7 @@ def read_group(file: pq.ParquetFile, group: int) -> list[dict[str, Any]]:
     size = sum(about.column(at).total_uncompressed_size for at in range(about.num_columns))
     if about.num_rows > _GROUP_ROWS or size > _GROUP_BYTES or about.num_rows < 0:
         raise ValueError(f"{about.num_rows} rows of {size} bytes are more than a build writes")
-    rows: list[dict[str, Any]] = file.read_row_group(group).to_pylist()
+    rows: list[dict[str, Any]] = file.read_row_group(group, columns).to_pylist()
     return rows
 
 
