@@ -21,6 +21,10 @@ class BuildError(CytoImageNetError):
     """A build can't go on (folder held by another run, disk too small, nothing to build)."""
 
 
+class DiskError(BuildError):
+    """A file or folder couldn't be written; the message names it, with the system's words."""
+
+
 class DatasetNotAvailableError(CytoImageNetError):
     """No curated data set was found where it was looked for; the message lists the ways forward."""
 
