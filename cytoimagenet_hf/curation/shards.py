@@ -179,7 +179,8 @@ def cut_rows(rows: int, shards: int) -> list[tuple[int, int]]:
 def _count(sizes: Sequence[int], parameters: Parameters) -> int:
     """Number of shards for images of such sizes."""
     least = min(_LEAST_SHARDS, -(-len(sizes) // _ROWS_A_LEAST_SHARD))
-    return max(least, -(-sum(sizes) // parameters.shard_bytes))
+    by_bytes = -(-sum(sizes) // parameters.shard_bytes)
+    return min(len(sizes), max(least, by_bytes))  # an empty shard can't be loaded
 
 
 def _groups(sizes: Sequence[int], parameters: Parameters) -> Iterator[tuple[int, int]]:
