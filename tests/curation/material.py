@@ -1,9 +1,12 @@
 """What the tests of the curation are made of: records, crops, and one small build for all."""
 
+import functools
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 from cytoimagenet_hf import simulation
 from cytoimagenet_hf.curation import inputs
@@ -93,8 +96,14 @@ class Built:
     summary: Summary
 
 
-def build_small(folder: Path) -> Built:
-    """Simulate and build what all tests of this folder look at."""
+def build_small(factory: pytest.TempPathFactory) -> Built:
+    """Simulate and build what several modules look at; the folder must stay as it is."""
+    return _build_under(factory.getbasetemp())
+
+
+@functools.cache
+def _build_under(base: Path) -> Built:
+    folder = base / "small_build"
     for name in ("bbbc022", "bbbc048"):
         simulation.simulate(name, folder / "raw", fields=12)
     output = folder / "cytoimagenet"

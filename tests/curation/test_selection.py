@@ -12,7 +12,13 @@ from cytoimagenet_hf.curation.selection import (
     drop_surplus,
 )
 from cytoimagenet_hf.hashing import rank
-from tests.curation.material import crop
+from tests.curation.material import Built, build_small, crop
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> Built:
+    """The build that several modules look at."""
+    return build_small(tmp_path_factory)
 
 
 def dropped(out: Exclusions) -> set[tuple[str, str]]:
