@@ -93,6 +93,8 @@ def _sums(folder: Path, findings: Findings) -> tuple[dict[str, str], str]:
             findings.add("broken line", "sum, two blanks, path", f"{number}: {line}", path=SUMS)
         else:
             sums[hit["path"]] = hit["sum"]
+    if not sums:
+        findings.add("empty", "a sum for each file", path=SUMS)
     return sums, manifest
 
 
