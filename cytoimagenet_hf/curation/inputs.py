@@ -1,14 +1,19 @@
 """What a build reads, from what a user names: data roots, source files, tables."""
 
 import importlib.util
+import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 from cytoimagenet_hf import sources
 from cytoimagenet_hf.curation.catalog import SourceInput
 from cytoimagenet_hf.errors import SourceNotFoundError, TableError
 from cytoimagenet_hf.sources import Source
 from cytoimagenet_hf.sources._door import table_source
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 def from_roots(
@@ -26,6 +31,9 @@ def from_roots(
         SourceNotFoundError: an unknown name, a root that is absent, or nothing found.
     """
     places = _places(roots)
+    for own, _ in places:
+        if own and not alone:  # else it may be the root of a source file
+            sources.get(own)  # a name that nobody has would be passed over silently
     wanted = list(names) or [name for name in sources.names() if _find(name, places)]
     if not wanted and not alone:
         where = ", ".join(roots) or "no --data-root was given"
@@ -42,19 +50,19 @@ def from_file(path: Path, roots: Sequence[str], *, tables: Path | None = None) -
     This runs the file's code: use files that you trust.
 
     Raises:
-        SourceNotFoundError: no such file, or it defines no `SOURCE`.
+        SourceNotFoundError: no such file, it can't be run, or it defines no usable `SOURCE`.
     """
     if not path.is_file():
         raise SourceNotFoundError(f"No source file {path}.")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise SourceNotFoundError(f"{path} is no Python file.")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    source = getattr(module, "SOURCE", None)
+    source = getattr(_run(path), "SOURCE", None)
     if not isinstance(source, Source):
         raise SourceNotFoundError(
             f"{path} defines no SOURCE of type cytoimagenet_hf.sources.Source"
+        )
+    if not _NAME.fullmatch(source.name):  # it becomes a file's name and the start of ids
+        raise SourceNotFoundError(
+            f"{path}: the source can't have the name {source.name!r}; a name has small letters, "
+            f"digits and _, and begins with a letter."
         )
     return _input(source, _places(roots), tables)
 
@@ -73,17 +81,19 @@ def from_table(
 
     Raises:
         TableError: the table can't be used.
-        ValueError: a column mapping without "=".
+        ValueError: a column mapping without "=", or two of one column.
     """
     if not table.is_file():
         raise TableError(f"No table {table}: it is absent, or not a file.")
     if images is not None and not images.is_dir():
         raise SourceNotFoundError(f"No folder of images {images} (--images).")
-    mapped = {}
+    mapped: dict[str, str] = {}
     for pair in columns:
         ours, sign, theirs = pair.partition("=")
         if not sign:
             raise ValueError(f"--map takes COLUMN=NAME, our column and the table's, not {pair!r}")
+        if ours in mapped:
+            raise ValueError(f"--map names {ours!r} twice: {mapped[ours]!r} and {theirs!r}")
         mapped[ours] = theirs
     return SourceInput(
         table_source(table, name=name, columns=mapped, box=box),
@@ -91,6 +101,22 @@ def from_table(
         inputs=(table,),
         options=f"{name} {sorted(mapped.items())} {box}",
     )
+
+
+def _run(path: Path) -> ModuleType:
+    """Run a Python file as a module that no other one can be mistaken for."""
+    spec = importlib.util.spec_from_file_location(f"_source_file_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise SourceNotFoundError(f"{path} is no Python file.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their own module up there
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise SourceNotFoundError(
+            f"{path} can't be run: {type(error).__name__}: {error}. Correct the file."
+        ) from error
+    return module
 
 
 def _places(roots: Sequence[str]) -> list[tuple[str, Path]]:
