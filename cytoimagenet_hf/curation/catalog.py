@@ -121,7 +121,7 @@ def read_catalog(folder: Path, names: Iterable[str]) -> pa.Table:
     return pa.concat_tables(tables).unify_dictionaries().combine_chunks()
 
 
-def planned_fields(catalog: pa.Table) -> tuple[Fields, list[str]]:
+def planned_fields(catalog: pa.Table) -> tuple[Fields, np.ndarray]:
     """Bring the records of each field together for the planner.
 
     A field has the values of all its records. Records that can't be rendered count nothing.
@@ -130,10 +130,10 @@ def planned_fields(catalog: pa.Table) -> tuple[Fields, list[str]]:
         catalog: as `read_catalog` gives it.
 
     Returns:
-        The fields in order of their ids, and these ids.
+        The fields in order of their ids, and for each usable record the number of its field.
     """
     usable = catalog.filter(catalog["refusal"].is_null())
-    ids, first, of_row = np.unique(
+    _, first, of_row = np.unique(
         usable["field"].to_numpy(zero_copy_only=False), return_index=True, return_inverse=True
     )
     sources = usable["source"].combine_chunks()
@@ -147,7 +147,7 @@ def planned_fields(catalog: pa.Table) -> tuple[Fields, list[str]]:
         source_names=sources.dictionary.to_pylist(),
         cells=cells,
     )
-    return fields, ids.tolist()
+    return fields, of_row
 
 
 def split_cell(text: str | None) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from cytoimagenet_hf import __version__, files, hashing
 from cytoimagenet_hf.curation.catalog import planned_fields
-from cytoimagenet_hf.curation.labels import LabelRow, plan_labels
+from cytoimagenet_hf.curation.labels import Fields, LabelRow, Plan, plan_labels
 from cytoimagenet_hf.curation.parameters import Parameters
 from cytoimagenet_hf.curation.rendering import ChunkJob, PlaneJob, RecordJob
 
@@ -62,11 +62,10 @@ def make_plan(
             for row in pq.read_table(paths[1]).to_pylist()
         )
         return LabelPlan(pq.read_table(paths[0]), labels, signature, is_new=False)
-    fields, ids = planned_fields(catalog)
+    fields, of_row = planned_fields(catalog)
     plan = plan_labels(fields, parameters)
-    table = _plan_table(catalog, ids, plan.assigned, plan.labels, parameters)
-    rows = [dataclasses.asdict(label) for label in plan.labels]
-    for path, content in zip(paths, (table, _label_rows(rows)), strict=True):
+    table = _plan_table(catalog, fields, of_row, plan, parameters)
+    for path, content in zip(paths, (table, _label_rows(plan.labels)), strict=True):
         with files.replacing(path) as aside:
             pq.write_table(content, aside, compression="zstd")
     files.write_json(work / "plan.json", {"signature": signature})
@@ -113,40 +112,45 @@ def _plane(cell: dict[str, object]) -> PlaneJob:
 
 
 def _plan_table(
-    catalog: pa.Table,
-    ids: Sequence[str],
-    assigned: np.ndarray,
-    labels: Sequence[LabelRow],
-    parameters: Parameters,
+    catalog: pa.Table, fields: Fields, of_row: np.ndarray, plan: Plan, parameters: Parameters
 ) -> pa.Table:
     """Spread the labels of fields to their records, and put fields into chunks."""
     usable = catalog.filter(catalog["refusal"].is_null()).select(["id", "field", "source"])
-    at = np.searchsorted(np.array(ids), usable["field"].to_numpy(zero_copy_only=False))
-    label = assigned[at]
-    wanted_of = np.array([parameters.crops_wanted(one.assigned) for one in labels] + [0], np.int8)
-    # Ids begin with the source, so a source's fields are consecutive.
-    sources = np.array([one.partition("/")[0] for one in ids])
-    names, first = np.unique(sources, return_index=True)
-    number = np.arange(len(ids)) - first[np.searchsorted(names, sources)]
-    chunks = [
-        f"{source}-{place // parameters.chunk_fields:05d}"
-        for source, place in zip(sources, number, strict=True)
-    ]
+    label = plan.assigned[of_row]
+    wanted_of = [*(parameters.crops_wanted(one.assigned) for one in plan.labels), 0]
+    chunk, names = _chunks(fields, parameters.chunk_fields)
     return pa.table(
         {
             **{name: usable[name] for name in ("id", "field", "source")},
             "label": label,
-            "wanted": wanted_of[label],
-            "chunk": pa.array(chunks).dictionary_encode().take(pa.array(at)),
+            "wanted": np.array(wanted_of, np.int8)[label],
+            "chunk": pa.DictionaryArray.from_arrays(chunk[of_row], pa.array(names, pa.string())),
         }
     ).cast(PLAN)
 
 
-def _label_rows(rows: list[dict[str, object]]) -> pa.Table:
+def _chunks(fields: Fields, chunk_fields: int) -> tuple[np.ndarray, list[str]]:
+    """Number the chunk of each field, and name the chunks: `<source>-<number in the source>`."""
+    chunk = np.empty(len(fields), np.int32)
+    names: list[str] = []
+    # Ids begin with the source, so a source's fields are consecutive.
+    sources, first = np.unique(fields.sources, return_index=True)
+    for source, start in sorted(zip(sources, first, strict=True), key=lambda one: one[1]):
+        within = np.arange(np.count_nonzero(fields.sources == source)) // chunk_fields
+        chunk[start : start + len(within)] = len(names) + within
+        name = fields.source_names[source]
+        names += [f"{name}-{number:05d}" for number in range(within[-1] + 1)]
+    return chunk, names
+
+
+def _label_rows(labels: Sequence[LabelRow]) -> pa.Table:
     kinds = {"sources": pa.list_(pa.string())}
     names = [one.name for one in dataclasses.fields(LabelRow)]
     return pa.table(
-        {name: pa.array([row[name] for row in rows], kinds.get(name)) for name in names}
+        {
+            name: pa.array([getattr(label, name) for label in labels], kinds.get(name))
+            for name in names
+        }
     )
 
 

@@ -33,9 +33,17 @@ def cataloged(records, folder: Path, *, name: str = "made", **known):
     return table, files.read_json(folder / "catalog" / f"{name}.json")
 
 
+def fields_and_ids(table):
+    """Give the planned fields and the id of each, by the records that it has."""
+    fields, of_row = planned_fields(table)
+    usable = [row["field"] for row in table.to_pylist() if row["refusal"] is None]
+    named = dict(zip(of_row.tolist(), usable, strict=True))
+    return fields, [named[number] for number in range(len(fields))]
+
+
 def values_by_field(table) -> dict[str, dict[str, tuple[str, ...]]]:
     """Give the values of each planned field."""
-    fields, ids = planned_fields(table)
+    fields, ids = fields_and_ids(table)
     found = {idx: {} for idx in ids}
     for category in CATEGORIES:
         cells = fields.cells[category]
@@ -174,7 +182,7 @@ def test_refused_records_are_kept_and_count_nothing(tmp_path) -> None:
 def test_a_catalog_of_refused_records_plans_nothing(tmp_path) -> None:
     """Without one usable record there are no fields."""
     table, _ = cataloged([record("a", planes=(), refusal=("missing file", "a"))], tmp_path)
-    fields, ids = planned_fields(table)
+    fields, ids = fields_and_ids(table)
     assert (len(fields), ids) == (0, [])
 
 
@@ -199,7 +207,7 @@ def test_catalogs_of_several_sources_are_read_together(tmp_path) -> None:
     """Dictionaries of sources are united, and each field keeps its source."""
     for name in ("made", "made2"):
         cataloged([record("a", source=name, organism=(name,))], tmp_path, name=name)
-    fields, ids = planned_fields(read_catalog(tmp_path / "catalog", ["made2", "made"]))
+    fields, ids = fields_and_ids(read_catalog(tmp_path / "catalog", ["made2", "made"]))
     assert ids == ["made/a", "made2/a"]
     assert [fields.source_names[code] for code in fields.sources] == ["made", "made2"]
 
