@@ -42,6 +42,7 @@ def cases():
     rng = np.random.default_rng(0)
     spot = np.zeros((300, 400), np.uint8)
     spot[100:110, 200:220] = 200
+    smooth = np.add.outer(np.arange(90), np.arange(110)) + rng.normal(20, 4, (90, 110))
     flat = {f"flat {value}": np.full((70, 90), value, np.uint8) for value in (0, 1, 128, 255)}
     return flat | {
         "one pixel": np.array([[77]], np.uint8),
@@ -51,6 +52,9 @@ def cases():
         "ramp": np.tile(np.arange(256, dtype=np.uint8), (70, 1)),
         "ramp down": np.tile(np.arange(256, dtype=np.uint8)[::-1], (70, 1)),
         "noise": rng.integers(0, 256, (333, 257), np.uint8),
+        "rows apart": (np.arange(90) + rng.integers(0, 256, (70, 1))).astype(np.uint8),
+        "ramp across rows": (np.arange(90) + rng.integers(0, 256, (70, 1))).astype(np.uint8).T,
+        "smooth and noisy": smooth.astype(np.uint8),
         "stripes": np.tile(np.array([0, 255], np.uint8), (70, 50)),
         "large and empty": np.zeros((2000, 2000), np.uint8),
     }
@@ -133,6 +137,15 @@ def test_chunks_follow_the_specification(name):
     assert len(rows) == height * (width + 1)
     if pixels.size < 100_000:
         assert unfiltered(rows, width) == pixels.tolist()
+
+
+def test_each_filter_is_used_where_it_fits():
+    """Noise is left alone (0), rows take their left (1) or upper (2) neighbor, cells both (3)."""
+    used = {
+        name: zlib.decompress(chunks(png.encode(CASES[name]))[1][1])[0]
+        for name in ("noise", "rows apart", "ramp across rows", "smooth and noisy")
+    }
+    assert used == {"noise": 0, "rows apart": 1, "ramp across rows": 2, "smooth and noisy": 3}
 
 
 @pytest.mark.parametrize("tool", ["pngcheck", "pngfix"])

@@ -264,6 +264,18 @@ def test_a_refused_small_window_is_drawn_elsewhere_in_its_quadrant():
     assert len({crop.window.box for crop in crops}) == 3
 
 
+def test_each_position_occurs():
+    """A window of 70 has 71 places in a quadrant of 140; over 2,000 records all of them occur."""
+    plane = field(280, 280)
+    found = set()
+    for number in range(2000):
+        for crop in crop_record(plane, f"a/{number}", 2, EVERYTHING):
+            if crop.window.scale == 4:
+                left, _ = corner(crop.window.name[:2], 280, 280)
+                found.add(crop.window.box[0] - left)
+    assert found == set(range(71))
+
+
 def test_positions_fill_the_quadrant():
     """Over 2,000 records, sixteenth-size windows start at both ends of what is possible."""
     plane = field(1120, 1200)
