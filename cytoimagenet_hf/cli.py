@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cytoimagenet_hf.errors import BuildError, CytoImageNetError
+from cytoimagenet_hf.errors import BuildError, CytoImageNetError, DiskError
 
 app = typer.Typer(
     name="cytoimagenet",
@@ -20,6 +20,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+Roots = Annotated[
+    list[str] | None,
+    typer.Option("--data-root", help="DIR with a folder for each source, or NAME=DIR; repeatable."),
+]
+Tables = Annotated[Path | None, typer.Option(help="DIR where sources' tables lie in DIR/NAME.")]
+Table = Annotated[Path | None, typer.Option(help="A table of images of your own.")]
+Images = Annotated[Path | None, typer.Option(help="Folder that its paths start from.")]
+Name = Annotated[str, typer.Option(help="Of the table as a source; default: the file's.")]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option("--map", help="COLUMN=NAME, our column and the table's; repeatable."),
+]
+Box = Annotated[str, typer.Option(help="zero: 0-based, end-exclusive; voc: 1-based.")]
 _PROCESSORS = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _MANY = ("--sources",)  # options that take several values, as in `--sources bbbc006 bbbc010`
@@ -38,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if debug:
             raise
         typer.echo(f"cytoimagenet: {error}", err=True)
-        failed = isinstance(error, BuildError | OSError | ImportError)
+        failed = isinstance(error, BuildError | DiskError | OSError | ImportError)
         raise SystemExit(1 if failed else 2) from None
     except KeyboardInterrupt:
         typer.echo("cytoimagenet: stopped; the same command goes on from here", err=True)
@@ -162,27 +175,19 @@ def labels(
 @app.command()
 def build(
     output: Annotated[Path, typer.Option(help="Folder of the data set.")] = Path("cytoimagenet"),
-    data_root: Annotated[
-        list[str] | None,
-        typer.Option(help="DIR with a folder for each source, or NAME=DIR; repeatable."),
-    ] = None,
+    data_root: Roots = None,
     sources: Annotated[
         list[str] | None, typer.Option(help="Names; default: all that the data roots hold.")
     ] = None,
     source_file: Annotated[
         list[Path] | None, typer.Option(help="A source of your own (mine.py); its code is run.")
     ] = None,
-    tables: Annotated[
-        Path | None, typer.Option(help="DIR where sources' tables lie in DIR/NAME.")
-    ] = None,
-    table: Annotated[Path | None, typer.Option(help="A table of images of your own.")] = None,
-    images: Annotated[Path | None, typer.Option(help="Folder that its paths start from.")] = None,
-    name: Annotated[str, typer.Option(help="Of the table as a source; default: the file's.")] = "",
-    columns: Annotated[
-        list[str] | None,
-        typer.Option("--map", help="COLUMN=NAME, our column and the table's; repeatable."),
-    ] = None,
-    box: Annotated[str, typer.Option(help="zero: 0-based, end-exclusive; voc: 1-based.")] = "zero",
+    tables: Tables = None,
+    table: Table = None,
+    images: Images = None,
+    name: Name = "",
+    columns: Columns = None,
+    box: Box = "zero",
     work: Annotated[Path | None, typer.Option(help="Default: OUTPUT.work.")] = None,
     preset: Annotated[str, typer.Option(help="standard, or paper.")] = "standard",
     min_fields: Annotated[int | None, typer.Option(help="Fields that make a label.")] = None,
@@ -257,6 +262,97 @@ def _run_build(config: Any, *, remember: bool = True) -> None:  # noqa: ANN401 -
             f"{summary.failed} records made a decoder crash or hang; they are left out and named "
             f"in {config.output / 'exclusions.parquet'}. Everything else is built."
         )
+
+
+@app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(help="A curated folder.")],
+    manifest_sha256: Annotated[
+        str, typer.Option(help="What the build printed; finds a consistent forgery.")
+    ] = "",
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Render damaged crops again from --data-root.")
+    ] = False,
+    data_root: Roots = None,
+    tables: Tables = None,
+    table: Table = None,
+    images: Images = None,
+    name: Name = "",
+    columns: Columns = None,
+    box: Box = "zero",
+    workers: Annotated[int, typer.Option(min=0, help="Processes; 0: none.")] = _PROCESSORS,
+    as_json: Json = False,
+) -> None:
+    """Decode every image of a data set and check all that its files say of each other."""
+    from dataclasses import asdict
+
+    from cytoimagenet_hf import console
+    from cytoimagenet_hf.curation import inputs
+    from cytoimagenet_hf.curation import repair as repairing
+    from cytoimagenet_hf.curation import verify as verifying
+
+    def check() -> Any:  # noqa: ANN401 - imported lazily
+        bars = console.Bars()
+        try:
+            return verifying.verify(
+                folder, manifest_sha256=manifest_sha256, workers=workers, progress=bars
+            )
+        finally:
+            bars.close()
+
+    report = check()
+    if repair and not report.is_whole:
+        chosen = inputs.from_roots(data_root or [], [], tables=tables, alone=bool(table))
+        if table:
+            chosen.append(inputs.from_table(table, images, columns or [], box=box, name=name))
+        done = repairing.repair(folder, report, chosen)
+        typer.echo(
+            f"repaired {len(done.rewritten)} files, {done.rendered} crops rendered", err=True
+        )
+        for path, why in done.failed.items():
+            typer.echo(f"not repaired: {path}: {why}", err=True)
+        report = check()
+    if as_json:
+        typer.echo(json.dumps(asdict(report), indent=1, ensure_ascii=False))
+    else:
+        for finding in report.findings:
+            typer.echo(str(finding))
+        typer.echo(
+            f"{report.folder}: {report.images:,} images in {report.files:,} files, "
+            f"{len(report.findings)} findings, manifest sha256 {report.manifest_sha256}"
+        )
+    raise typer.Exit(0 if report.is_whole else 1)
+
+
+@app.command()
+def reproduce(
+    image_id: Annotated[str, typer.Argument(help="image_id of a crop.")],
+    folder: Annotated[Path, typer.Argument(help="The data set.")] = Path("cytoimagenet"),
+    data_root: Roots = None,
+    tables: Tables = None,
+    table: Table = None,
+    images: Images = None,
+    name: Name = "",
+    columns: Columns = None,
+    box: Box = "zero",
+) -> None:
+    """Render one crop from its raw bytes, and compare hashes."""
+    from cytoimagenet_hf.curation import inputs
+    from cytoimagenet_hf.curation import reproduce as reproducing
+
+    if table:
+        chosen = [inputs.from_table(table, images, columns or [], box=box, name=name)]
+    else:
+        source = image_id.partition("/")[0]
+        chosen = inputs.from_roots(data_root or [], [source], tables=tables)
+    found = reproducing.reproduce(image_id, folder, chosen)
+    typer.echo(f"published  raw {found.source_sha256}  pixels {found.pixel_sha256}")
+    typer.echo(f"rendered   raw {found.found_source_sha256}  pixels {found.found_pixel_sha256}")
+    typer.echo(
+        f"{found.difference or 'equal'} (read in {found.reading_seconds * 1000:.0f} ms, rendered "
+        f"in {found.rendering_seconds * 1000:.0f} ms)"
+    )
+    raise typer.Exit(0 if found.is_equal else 1)
 
 
 @app.command()

@@ -169,3 +169,36 @@ def test_demo_builds_loads_and_says_what_next(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DatasetNotAvailableError):
         locate("cytoimagenet")
+
+
+def test_verify_repair_and_reproduce(raw, tmp_path, capsys):
+    """A whole folder verifies with 0, a damaged one with 1 until it is repaired."""
+    output = tmp_path / "cytoimagenet"
+    run("build", "--data-root", raw, "--min-fields", "4", "--output", output)
+    capsys.readouterr()
+    assert run("verify", output, "--workers", "0") == 0
+    told = capsys.readouterr().out
+    assert "0 findings" in told
+    shard = sorted((output / "data" / "default").glob("*.parquet"))[0]
+    whole = shard.read_bytes()
+    middle = len(whole) // 2
+    shard.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
+    assert run("verify", output, "--workers", "0") == 1
+    assert shard.name in capsys.readouterr().out
+    assert run("verify", output, "--workers", "0", "--repair", "--data-root", raw) == 0
+    assert shard.read_bytes() == whole
+    capsys.readouterr()
+    assert run("verify", output, "--workers", "0", "--json", "--manifest-sha256", "00") == 1
+    assert json.loads(capsys.readouterr().out)["findings"][0]["path"] == "SHA256SUMS"
+    image_id = _some_image(output)
+    assert run("reproduce", image_id, output, "--data-root", raw) == 0
+    assert "equal" in capsys.readouterr().out
+    assert run("reproduce", image_id + "x", output, "--data-root", raw) == 2
+    assert image_id in capsys.readouterr().err
+
+
+def _some_image(output) -> str:
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(output / "data" / "metadata", columns=["image_id"])
+    return table["image_id"][0].as_py()
