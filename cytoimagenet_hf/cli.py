@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cytoimagenet_hf.errors import BuildError, CytoImageNetError, DiskError
+from cytoimagenet_hf.errors import BuildError, CytoImageNetError
 
 app = typer.Typer(
     name="cytoimagenet",
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if debug:
             raise
         typer.echo(f"cytoimagenet: {error}", err=True)
-        failed = isinstance(error, BuildError | DiskError | OSError | ImportError)
+        failed = isinstance(error, BuildError | OSError | ImportError)
         raise SystemExit(1 if failed else 2) from None
     except KeyboardInterrupt:
         typer.echo("cytoimagenet: stopped; the same command goes on from here", err=True)
