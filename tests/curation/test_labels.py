@@ -260,6 +260,19 @@ def test_own_category_is_no_stratum() -> None:
     assert math.copysign(1, row.entropy) == 1  # no minus before a zero
 
 
+def test_own_category_is_no_coarse_stratum_either() -> None:
+    """Thirty fields with a second organism each don't push out the ten that are human alone."""
+    table = made(
+        [({"organism": ["human"]}, 10)]
+        + [({"organism": ["human", f"o{at}"]}, 1) for at in range(30)]
+    )
+    parameters = Parameters(min_fields=20, max_fields=20, presample=20)
+    found, _ = planned(table, parameters)
+    assert found == oracles.plan(table, parameters)[0]
+    alone = [idx for idx, _, cells in table if len(cells["organism"]) == 1]
+    assert len(set(alone) & set(found)) > 1  # as strata, all of them would be one of 31
+
+
 def _quotas(sizes, places, how, salt=7):
     strata = np.repeat(np.arange(len(sizes), dtype=np.uint64) * np.uint64(1 << 40), sizes)
     order = np.arange(len(strata), dtype=np.uint64)[::-1].copy()
