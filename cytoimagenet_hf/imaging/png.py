@@ -32,6 +32,7 @@ except ImportError:  # no wheel for this platform
     _deflate, ENGINE = zlib, "zlib"
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_HEADER = struct.Struct(">IIBBBBB")  # width, height, bits, color type, three methods
 _SAMPLED = 8  # the filter is chosen by every eighth row
 _TINY = 0.05  # share of the raw size under which runs are long and matching pays
 
@@ -55,7 +56,7 @@ def encode(pixels: npt.NDArray[np.uint8]) -> bytes:
     body = _compress(raw, zlib.Z_RLE, level=1)
     if len(body) < _TINY * len(raw):
         body = min(body, _compress(raw, zlib.Z_DEFAULT_STRATEGY, level=6), key=len)
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    header = _HEADER.pack(width, height, 8, 0, 0, 0, 0)
     return _SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", body) + _chunk(b"IEND", b"")
 
 
@@ -75,7 +76,9 @@ def decode(data: bytes, *, max_pixels: int = Limits().pixels) -> npt.NDArray[np.
     kinds: list[bytes] = []
     for kind, body in _chunks(data):
         if kind == b"IHDR" and not kinds:
-            width, height, *rest = struct.unpack(">IIBBBBB", body)
+            if len(body) != _HEADER.size:
+                raise ValueError(f"a header of {len(body)} bytes instead of {_HEADER.size}")
+            width, height, *rest = _HEADER.unpack(body)
             if rest != [8, 0, 0, 0, 0]:
                 raise ValueError("no 8-bit gray PNG without interlacing")
             if not 0 < width * height <= max_pixels:

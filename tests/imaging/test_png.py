@@ -245,3 +245,63 @@ def test_nearly_empty_crops_are_deflated_with_matches(monkeypatch):
     small = len(png.encode(lines))
     monkeypatch.setattr(png, "_TINY", 0)
     assert small <= 0.6 * len(png.encode(lines))
+
+
+# The strict reader.
+
+
+def chunk(kind, body):
+    """A chunk with its right sum."""
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def header(width=8, height=8, bits=8, color=0):
+    """An IHDR chunk."""
+    return chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, color, 0, 0, 0))
+
+
+SIGNATURE, END = b"\x89PNG\r\n\x1a\n", chunk(b"IEND", b"")
+ROWS = chunk(b"IDAT", zlib.compress(b"\0" * 72))
+BROKEN = {
+    "nothing": b"",
+    "only a signature": SIGNATURE,
+    "short header": SIGNATURE + chunk(b"IHDR", b"abc") + ROWS + END,
+    "no pixels": SIGNATURE + header() + END,
+    "no end": SIGNATURE + header() + ROWS,
+    "text": SIGNATURE + header() + chunk(b"tEXt", b"a\0b") + ROWS + END,
+    "two headers": SIGNATURE + header() + header() + ROWS + END,
+    "16 bits": SIGNATURE + header(bits=16) + ROWS + END,
+    "colors": SIGNATURE + header(color=2) + ROWS + END,
+    "0 pixels wide": SIGNATURE + header(width=0) + ROWS + END,
+    "65 pixels": SIGNATURE + header(width=65, height=1) + ROWS + END,
+    "2^62 pixels": SIGNATURE + header(width=1 << 31, height=1 << 31) + ROWS + END,
+    "too few rows": SIGNATURE + header() + chunk(b"IDAT", zlib.compress(b"\0" * 20)) + END,
+    "no deflate": SIGNATURE + header() + chunk(b"IDAT", b"xx") + END,
+    "filter 7": SIGNATURE + header() + chunk(b"IDAT", zlib.compress(b"\7" * 72)) + END,
+    "more after the end": SIGNATURE + header() + ROWS + END + b"x",
+}
+
+
+def test_our_reader_reads_what_our_writer_wrote():
+    """Every kind of crop comes back."""
+    for name, pixels in CASES.items():
+        assert np.array_equal(png.decode(png.encode(pixels)), pixels), name
+    plain = SIGNATURE + header() + ROWS + END
+    assert png.decode(plain, max_pixels=64).tolist() == [[0] * 8] * 8
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_anything_else_is_an_error(name):
+    """Damaged files, other kinds and further chunks are a ValueError or an OSError."""
+    with pytest.raises((ValueError, OSError)):
+        png.decode(BROKEN[name], max_pixels=64)
+
+
+def test_each_flipped_bit_is_noticed():
+    """At every place; sums stand over all that the signature leaves."""
+    data = png.encode(np.arange(64, dtype=np.uint8).reshape(8, 8))
+    for place in range(8 * len(data)):
+        flipped = bytearray(data)
+        flipped[place // 8] ^= 1 << place % 8
+        with pytest.raises((ValueError, OSError)):
+            png.decode(bytes(flipped))
