@@ -1,0 +1,1 @@
+"""Pretraining: from any labelled image data set to a model that timm and transformers load."""
