@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cytoimagenet_hf import __version__, files, hashing
@@ -100,6 +101,7 @@ def build_catalog(entry: SourceInput, to: Path, *, from_tables: bool = False) ->
     records = _records(entry.source, folder, from_tables=from_tables)
     rows, vocabulary = _rows(records, entry.source)
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
+    files.forget(sidecar)
     with files.replacing(path) as aside:
         pq.write_table(table, aside, compression="zstd")
     files.write_json(
@@ -118,7 +120,7 @@ def build_catalog(entry: SourceInput, to: Path, *, from_tables: bool = False) ->
 def read_catalog(folder: Path, names: Iterable[str]) -> pa.Table:
     """Read the catalogs of some sources as one table, in order of source and id."""
     tables = [pq.read_table(folder / f"{name}.parquet") for name in sorted(names)]
-    return pa.concat_tables(tables).unify_dictionaries().combine_chunks()
+    return pa.concat_tables(tables).unify_dictionaries()  # combining chunks would double memory
 
 
 def planned_fields(catalog: pa.Table) -> tuple[Fields, np.ndarray]:
@@ -132,10 +134,8 @@ def planned_fields(catalog: pa.Table) -> tuple[Fields, np.ndarray]:
     Returns:
         The fields in order of their ids, and for each usable record the number of its field.
     """
-    usable = catalog.filter(catalog["refusal"].is_null())
-    _, first, of_row = np.unique(
-        usable["field"].to_numpy(zero_copy_only=False), return_index=True, return_inverse=True
-    )
+    usable = usable_records(catalog, ["field", "field_hash", "source", *CATEGORIES])
+    first, of_row = _numbered(usable["field"])
     sources = usable["source"].combine_chunks()
     cells = {
         category: _cells(usable[category].combine_chunks(), first, of_row)
@@ -148,6 +148,29 @@ def planned_fields(catalog: pa.Table) -> tuple[Fields, np.ndarray]:
         cells=cells,
     )
     return fields, of_row
+
+
+def usable_records(catalog: pa.Table, columns: Sequence[str]) -> pa.Table:
+    """Select columns of the records that can be rendered."""
+    refusal = catalog["refusal"]
+    chosen = catalog.select(list(columns))
+    return chosen if refusal.null_count == len(refusal) else chosen.filter(refusal.is_null())
+
+
+def _numbered(ids: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """Number distinct ids in their order: the first row of each, and the number of each row.
+
+    Catalogs come in order, so looking at neighbors is enough; else all are sorted.
+    """
+    before, after = ids.slice(0, max(0, len(ids) - 1)), ids.slice(1)
+    if not pc.all(pc.less_equal(before, after)).as_py():
+        _, first, of_row = np.unique(
+            ids.to_numpy(zero_copy_only=False), return_index=True, return_inverse=True
+        )
+        return first, of_row
+    is_new = np.ones(len(ids), np.bool_)
+    is_new[1:] = pc.not_equal(before, after).to_numpy()
+    return np.flatnonzero(is_new), np.cumsum(is_new, dtype=np.int64) - 1
 
 
 def split_cell(text: str | None) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ Codes = npt.NDArray[np.int32]
 Keys = npt.NDArray[np.uint64]
 Rows = npt.NDArray[np.int64]
 
+_RADIX = 1 << 16  # codes of 16 bit are sorted by radix, 4 x as fast
 _COARSE = ("organism", "cell_type")  # with the source, the strata of the first thinning out
 
 
@@ -138,35 +139,45 @@ def _fill(
         row,
         assigned=len(chosen),
         sources=tuple(sorted({fields.source_names[code] for code in set(fields.sources[chosen])})),
-        strata=len(np.unique(strata.fine(free, label.category))),
+        strata=_distinct(strata.fine(free, label.category)),
         strata_covered=len(counts),
         entropy=round(float(-(shares * np.log2(shares)).sum()), 4) + 0.0,  # no -0.0
     )
+
+
+def _distinct(keys: Keys) -> int:
+    """Count distinct keys; sorting finds them up to 8 x as fast as np.unique's hash table."""
+    return int(np.count_nonzero(np.diff(np.sort(keys)))) + 1 if len(keys) else 0
 
 
 class _Strata:
     """Keys of strata: sums of hashes, so that leaving a category out is one subtraction."""
 
     def __init__(self, fields: Fields) -> None:
-        self._hashed = {
+        self._cells = fields.cells
+        self._hashes = {
             category: _cell_hashes(category, fields.cells[category]) for category in CATEGORIES
         }
         self._origin = ranks(0, "source", fields.source_names)[fields.sources]
         self._total = self._origin.copy()
-        for hashes in self._hashed.values():
-            self._total += hashes
+        for category in CATEGORIES:
+            self._total += self._hashes[category][fields.cells[category].codes]
 
     def fine(self, rows: Rows, own: str) -> Keys:
         """Source and the value sets of all categories but the label's own."""
-        keys: Keys = self._total[rows] - self._hashed[own][rows]
-        return keys
+        return self._total[rows] - self._hashed(own, rows)
 
     def coarse(self, rows: Rows, own: str) -> Keys:
         """Source, organism and cell type, without the label's own category."""
         keys: Keys = self._origin[rows]
         for category in _COARSE:
             if category != own:
-                keys = keys + self._hashed[category][rows]
+                keys = keys + self._hashed(category, rows)
+        return keys
+
+    def _hashed(self, category: str, rows: Rows) -> Keys:
+        """Hashes of one category's cells; looked up, as an array of them all takes 8 bytes each."""
+        keys: Keys = self._hashes[category][self._cells[category].codes[rows]]
         return keys
 
 
@@ -223,9 +234,11 @@ class _Index:
     """Rows of each value of one category, found by slices of one sorted array (speed.md 2)."""
 
     def __init__(self, cells: Cells) -> None:
-        self._order = np.argsort(cells.codes, kind="stable")
-        edges = np.searchsorted(cells.codes[self._order], np.arange(len(cells.texts) + 1))
-        self._edges = edges.tolist()
+        shifted = cells.codes + 1  # no value comes first
+        if len(cells.texts) < _RADIX:
+            shifted = shifted.astype(np.uint16)
+        self._order = np.argsort(shifted, kind="stable").astype(np.int32)
+        self._edges = np.cumsum(np.bincount(shifted, minlength=len(cells.texts) + 1)).tolist()
         self._cells: dict[str, list[int]] = {}
         for code, text in enumerate(cells.texts):
             for value in text.split(JOINT):
@@ -247,6 +260,5 @@ class _Index:
 
 
 def _cell_hashes(category: str, cells: Cells) -> Keys:
-    """Hash each field's set of values in one category; a field without one has a hash too."""
-    table = ranks(0, f"cell {category}", [*cells.texts, ""])
-    return table[cells.codes]  # -1 takes the last entry, that of ""
+    """Hash each set of values of one category; fields without any (code -1) take the last hash."""
+    return ranks(0, f"cell {category}", [*cells.texts, ""])

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cytoimagenet_hf import __version__, files, hashing
-from cytoimagenet_hf.curation.catalog import planned_fields
+from cytoimagenet_hf.curation.catalog import planned_fields, usable_records
 from cytoimagenet_hf.curation.labels import Fields, LabelRow, Plan, plan_labels
 from cytoimagenet_hf.curation.parameters import Parameters
 from cytoimagenet_hf.curation.rendering import ChunkJob, PlaneJob, RecordJob
@@ -65,6 +65,7 @@ def make_plan(
     fields, of_row = planned_fields(catalog)
     plan = plan_labels(fields, parameters)
     table = _plan_table(catalog, fields, of_row, plan, parameters)
+    files.forget(work / "plan.json")
     for path, content in zip(paths, (table, _label_rows(plan.labels)), strict=True):
         with files.replacing(path) as aside:
             pq.write_table(content, aside, compression="zstd")
@@ -115,13 +116,13 @@ def _plan_table(
     catalog: pa.Table, fields: Fields, of_row: np.ndarray, plan: Plan, parameters: Parameters
 ) -> pa.Table:
     """Spread the labels of fields to their records, and put fields into chunks."""
-    usable = catalog.filter(catalog["refusal"].is_null()).select(["id", "field", "source"])
+    usable = usable_records(catalog, ["id", "field", "source"])
     label = plan.assigned[of_row]
     wanted_of = [*(parameters.crops_wanted(one.assigned) for one in plan.labels), 0]
     chunk, names = _chunks(fields, parameters.chunk_fields)
     return pa.table(
         {
-            **{name: usable[name] for name in ("id", "field", "source")},
+            **{name: usable[name] for name in usable.column_names},
             "label": label,
             "wanted": np.array(wanted_of, np.int8)[label],
             "chunk": pa.DictionaryArray.from_arrays(chunk[of_row], pa.array(names, pa.string())),
