@@ -18,6 +18,16 @@ def own_home(tmp_path, monkeypatch):
     monkeypatch.setenv("CYTOIMAGENET_HOME", str(tmp_path / "home"))
 
 
+@pytest.fixture
+def hub_server(tmp_path):
+    """A real Hub on loopback (tests/hub_server.py); an unknown route fails the test."""
+    from tests.hub_server import serving_hub
+
+    (tmp_path / "hub").mkdir()
+    with serving_hub(tmp_path / "hub") as hub:
+        yield hub
+
+
 @pytest.fixture(scope="session")
 def real_images() -> Path:
     """The folder of real microscopy images; without it the test is skipped by name."""

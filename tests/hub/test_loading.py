@@ -27,8 +27,9 @@ from cytoimagenet_hf.hub.loading import (
     remember_folder,
 )
 from tests.hub._folder import LABELS, ROWS, make_folder
-from tests.hub._hub import COMMIT, REPO, serving
+from tests.hub_server import serving_hub
 
+COMMIT, REPO = "c0ffee" + "0" * 34, "lab/cells"
 ROOT = Path(__file__).resolve().parents[2]
 OTHER_ROWS = (("f7", "train", "open", 0), *ROWS[1:])  # f7 in the place of f1
 
@@ -357,12 +358,13 @@ def endpoint(monkeypatch, url):
 
 def test_probe_tells_there_from_absent_from_unreachable(tmp_path, monkeypatch):
     """An id, a revision or a repository that isn't there, and a server that isn't."""
-    with serving(make_folder(tmp_path / "cytoimagenet")) as url, endpoint(monkeypatch, url):
-        assert probe_hub(REPO, None) == Answer("there", COMMIT)
+    with serving_hub(tmp_path / "hub") as server, endpoint(monkeypatch, server.url):
+        sha = server.put_folder("datasets", REPO, make_folder(tmp_path / "cytoimagenet"))
+        assert probe_hub(REPO, None) == Answer("there", sha)
         assert probe_hub(REPO, "v9").state == "absent"
         assert probe_hub("lab/none", None).state == "absent"
         assert probe_hub("not--an..id/x", None).state == "absent"
-    with endpoint(monkeypatch, url):  # nobody listens there any more
+    with endpoint(monkeypatch, server.url):  # nobody listens there any more
         assert probe_hub(REPO, None).state == "unreachable"
 
 
@@ -423,7 +425,8 @@ def test_from_the_hub_then_offline_from_its_cache(tmp_path):
     home = tmp_path / "hf"
     (home / "lab" / "other").mkdir(parents=True)
     load = f'rows = load_dataset("{REPO}", "small", split="train")["idx"][:]\n'
-    with serving(folder) as url:
+    with serving_hub(tmp_path / "hub") as server:
+        sha, url = server.put_folder("datasets", REPO, folder), server.url
         online = run(load + 'print(json.dumps({"rows": rows}))', home, url)
         streamed = run(
             f'rows = [x["idx"] for x in load_dataset("{REPO}", split="train", streaming=True)]\n'
@@ -445,7 +448,7 @@ def test_from_the_hub_then_offline_from_its_cache(tmp_path):
     assert online["rows"] == streamed["rows"] == default["rows"] == expected
     offline = run(load + 'print(json.dumps({"rows": rows}))', home)
     assert offline["rows"] == expected
-    assert f"commit {COMMIT}, from the local cache of the Hub" in offline["log"]
+    assert f"commit {sha}, from the local cache of the Hub" in offline["log"]
     failures = run(
         "found = {}\n"
         'for name, revision in [("metadata", None), ("huge", None), ("small", "v9")]:\n'
