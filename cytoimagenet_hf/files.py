@@ -140,15 +140,15 @@ def exclusive_lock(path: Path) -> Iterator[None]:
 
     lock = filelock.FileLock(path, timeout=0)
     holder = path.with_suffix(".holder")
-    try:
-        with disk_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
             lock.acquire()
-    except filelock.Timeout:
-        raise BuildError(
-            f"{path.parent} is held by {_name(holder)}. Wait until it ends, or give this run "
-            "another --output and --work."
-        ) from None
+        except filelock.Timeout:
+            raise BuildError(
+                f"{path.parent} is held by {_name(holder)}. Wait until it ends, or give this run "
+                "another --output and --work."
+            ) from None
     try:
         with disk_errors(holder):
             holder.write_text(f"process {os.getpid()}", encoding="utf-8")

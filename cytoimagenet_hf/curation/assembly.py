@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cytoimagenet_hf import files
 from cytoimagenet_hf.curation import selection
 from cytoimagenet_hf.curation.configs import ConfigWriter
 from cytoimagenet_hf.curation.documents import Contents, write_documents
@@ -60,8 +61,8 @@ def assemble(material: Material, output: Path) -> Assembled:
     split_of = {
         crop.group: SPLITS[1] if crop.group in split.validation else SPLITS[0] for crop in crops
     }
-    aside = output.with_name(output.name + ".part")
-    shutil.rmtree(aside, ignore_errors=True)
+    settle(output)
+    aside = _aside(output)
     writer = ConfigWriter(material, names, split_of, crops, aside)
     contents = Contents(
         labels=labels,
@@ -76,6 +77,25 @@ def assemble(material: Material, output: Path) -> Assembled:
     manifest = write_documents(aside, material, contents, prose=prose)
     _swap(aside, output)
     return Assembled(contents=contents, split=split, split_of=split_of, manifest_sha256=manifest)
+
+
+def settle(output: Path) -> None:
+    """Undo what a run that was killed left beside the output folder; nothing, as a rule.
+
+    A run may end after the old folder was put aside and before the new one took its place. Then
+    the old one comes back, as its card may hold prose that people wrote.
+
+    Raises:
+        DiskError: the system refuses.
+    """
+    aside, old = _aside(output), _old(output)
+    with files.disk_errors(output):
+        if old.exists() and not output.exists():
+            old.rename(output)
+            files.sync_folder(output.parent)
+        for left in (aside, old):
+            if left.exists():
+                shutil.rmtree(left)
 
 
 def check_output(output: Path) -> None:
@@ -131,10 +151,22 @@ def _nothing_left(material: Material, out: Exclusions) -> str:
 
 
 def _swap(aside: Path, output: Path) -> None:
-    """Put the new folder in the place of the old one."""
-    old = output.with_name(output.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    if output.exists():
-        output.rename(old)
-    aside.rename(output)
-    shutil.rmtree(old, ignore_errors=True)
+    """Put the new folder in the place of the old one; `settle` heals a swap that was cut short."""
+    old = _old(output)
+    with files.disk_errors(output):
+        if output.exists():
+            output.rename(old)
+        aside.rename(output)
+        files.sync_folder(output.parent)
+        if old.exists():
+            shutil.rmtree(old)
+
+
+def _aside(output: Path) -> Path:
+    """Where a new folder grows; hidden, so that it's nobody's own."""
+    return output.with_name(f".{output.name}.part")
+
+
+def _old(output: Path) -> Path:
+    """Where the former folder waits until the new one stands in its place."""
+    return output.with_name(f".{output.name}.old")

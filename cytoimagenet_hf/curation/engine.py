@@ -9,7 +9,9 @@ import contextlib
 import functools
 import math
 import multiprocessing
+import os
 import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -176,6 +178,7 @@ class _Worker(Generic[Job]):
 def _serve(work: Callable[[Job, Guard], Any], pipe: Connection) -> None:
     """Work until the parent closes its end of the pipe."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
     def guard(item: str, seconds: float) -> None:
         pipe.send(("item", item))
@@ -197,6 +200,17 @@ def _serve(work: Callable[[Job, Guard], Any], pipe: Connection) -> None:
             return
         except Exception as error:  # what a job raised can't be pickled
             pipe.send(("error", BuildError(f"{type(message[1]).__name__}: {message[1]} ({error})")))
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent does, whatever it is doing.
+
+    One that lived on could write into a folder that the next run holds.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _limit(seconds: float) -> None:

@@ -4,13 +4,14 @@ Each stage reads files and writes files in the work folder, and is skipped when 
 from is unchanged, so a build that was stopped goes on where it stopped.
 """
 
+import contextlib
 import functools
 import os
 import platform
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,7 +19,7 @@ import pyarrow as pa
 from cytoimagenet_hf import files, hashing
 from cytoimagenet_hf.curation import catalog as catalogs
 from cytoimagenet_hf.curation import summary as summaries
-from cytoimagenet_hf.curation.assembly import assemble, check_output
+from cytoimagenet_hf.curation.assembly import assemble, check_output, settle
 from cytoimagenet_hf.curation.catalog import SourceInput
 from cytoimagenet_hf.curation.documents import versions
 from cytoimagenet_hf.curation.engine import Lost, Pool
@@ -38,7 +39,7 @@ from cytoimagenet_hf.curation.rendering import (
     render_chunk,
 )
 from cytoimagenet_hf.curation.summary import Summary
-from cytoimagenet_hf.errors import BuildError
+from cytoimagenet_hf.errors import BuildError, DiskError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +74,7 @@ def build(config: BuildConfig, progress: Progress | None = None) -> Summary:
     progress = progress or Silent()
     _check(config)
     work = config.work_folder
-    with files.exclusive_lock(work / "lock"):
+    with _held(config):
         clock = _Clock()
         table, signatures = _catalog(config, progress)
         clock.lap("catalog")
@@ -96,6 +97,30 @@ def build(config: BuildConfig, progress: Progress | None = None) -> Summary:
         summary = summaries.with_counts(summary, jobs, waiting, done, needed)
         _record_run(config, clock, summary)
     return summary
+
+
+@contextlib.contextmanager
+def _held(config: BuildConfig) -> Iterator[None]:
+    """Keep other runs out of both folders, and leave nothing half-written in or beside them.
+
+    A work folder of its own doesn't make an output folder one's own, so that is locked too.
+    """
+    work, usual = config.work_folder, replace(config, work=None).work_folder
+    with contextlib.ExitStack() as stack:
+        for folder in sorted({work.resolve(), usual.resolve()}):
+            stack.enter_context(files.exclusive_lock(folder / "lock"))
+        _tidy(config)  # a former run may have been killed
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(DiskError):  # what went wrong first is what is told
+                _tidy(config)
+            raise
+
+
+def _tidy(config: BuildConfig) -> None:
+    settle(config.output)
+    files.sweep(config.work_folder)
 
 
 def _check(config: BuildConfig) -> None:
