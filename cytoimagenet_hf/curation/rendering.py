@@ -395,7 +395,7 @@ def _open(path: Path) -> pa.Table | None:
     """Map a rendered chunk; None where it is absent or not whole."""
     try:
         return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-    except (FileNotFoundError, pa.ArrowInvalid):
+    except (OSError, pa.ArrowInvalid):
         return None
 
 
