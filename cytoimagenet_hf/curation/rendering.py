@@ -9,7 +9,7 @@ import contextlib
 import functools
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -249,10 +249,16 @@ def cut_record(
         ImageRefusedError: the record can't be used at all.
     """
     rules = parameters.rules()
-    planes = [(one.stain, plane_of(one)) for one in record.planes]
-    height, width = planes[0][1].shape[:2]
-    windows.check_size(height, width, rules)
-    plane = normalize(planes, percents=parameters.percents)
+
+    def planes() -> Iterator[tuple[str, npt.NDArray[Any]]]:
+        for one in record.planes:  # one after another, so that a single one is held
+            pixels = plane_of(one)
+            height, width = pixels.shape[:2]
+            windows.check_size(height, width, rules)
+            yield one.stain, pixels
+            del pixels
+
+    plane = normalize(planes(), count=len(record.planes), percents=parameters.percents)
     if record.planes[0].box:
         return [windows.whole_record(plane, rules)]
     return windows.crop_record(plane, record.id, record.wanted, rules)
@@ -336,8 +342,9 @@ class RawReader:
 
     def plane(self, job: PlaneJob) -> npt.NDArray[Any]:
         """Read one plane, cut to its box."""
-        pixels = self._decode(job.path, job.page, job.series)
-        return cut(pixels, job.box) if job.box else pixels
+        if job.box is None:
+            return self._decode_file(job.path, job.page, job.series)
+        return cut(self._decode(job.path, job.page, job.series), job.box)
 
     def pixels(self, record: RecordJob) -> int:
         """Pixels of all planes of a record, by their headers."""

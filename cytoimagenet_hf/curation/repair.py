@@ -216,7 +216,7 @@ class _Repair:
             if path.startswith("data/metadata/"):
                 labels |= self._labels_of(path)
         crops = [
-            Crop(idx, window, 0, label, "", "", "", "", "", 0)
+            Crop(idx, window, 0, label, "", "", "", "", "", "", 0)
             for (idx, _, window), label in (
                 (image_id.partition("#"), label) for image_id, label in labels.items()
             )

@@ -33,6 +33,7 @@ class Crop:
     window: str
     order: int  # how many windows of the record come before
     label: int  # index into the plan's labels
+    field: str  # position imaged once
     group: str
     terms: str
     source_sha256: str
@@ -97,7 +98,9 @@ def collect(material: Material, out: Exclusions) -> list[Crop]:
     of_record = dict(
         zip(
             catalog["id"].to_pylist(),
-            zip(catalog["group"].to_pylist(), catalog["license"].to_pylist(), strict=True),
+            zip(
+                *(catalog[name].to_pylist() for name in ("field", "group", "license")), strict=True
+            ),
             strict=True,
         )
     )
@@ -121,10 +124,9 @@ def collect(material: Material, out: Exclusions) -> list[Crop]:
             if reason:
                 out.add(idx, window, "rendering", reason, detail, label)
                 continue
-            group, license = of_record[idx]
-            crops.append(
-                Crop(idx, window, order, label, group, terms[license], source, pixels, chunk, row)
-            )
+            field, group, license = of_record[idx]
+            told = (idx, window, order, label, field, group, terms[license], source, pixels)
+            crops.append(Crop(*told, chunk, row))
     return crops
 
 
@@ -211,12 +213,15 @@ def drop_surplus(crops: Sequence[Crop], max_crops: int, seed: int, out: Exclusio
         seed: of the hash order inside of first, second ... crops.
         out: gets what is left out.
     """
-    by_label: dict[int, list[Crop]] = defaultdict(list)
-    for crop in crops:
-        by_label[crop.label].append(crop)
+    mixed = sorted(crops, key=lambda crop: (crop.order, rank(seed, "surplus", crop.image_id)))
+    by_label: dict[int, list[tuple[int, Crop]]] = defaultdict(list)
+    of_field: Counter[str] = Counter()
+    for crop in mixed:  # a field of three records has three first windows: take turns
+        by_label[crop.label].append((of_field[crop.field], crop))
+        of_field[crop.field] += 1
     kept = []
-    for same in by_label.values():
-        same.sort(key=lambda crop: (crop.order, rank(seed, "surplus", crop.image_id)))
+    for numbered in by_label.values():
+        same = [crop for _, crop in sorted(numbered, key=lambda one: one[0])]
         kept += same[:max_crops]
         out.drop(same[max_crops:], "surplus", f"over {max_crops} crops of the label")
     return kept

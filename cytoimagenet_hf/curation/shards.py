@@ -209,6 +209,7 @@ def open_writer(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
             # PNG doesn't get smaller, and uncompressed bytes of a row stay where they are.
             compression={name: "SNAPPY" if name in texts else "NONE" for name in names},
             use_dictionary=texts,
+            write_statistics=texts,  # of images they would be copies of the smallest and largest
             write_page_checksum=True,
             write_page_index=True,
         ) as writer,

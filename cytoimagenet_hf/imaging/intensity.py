@@ -8,7 +8,7 @@ float64 (design 5, "canonical arithmetic").
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -30,6 +30,7 @@ _LARGEST = 1e300  # sums of a block and second differences of such values are st
 _SMALLEST = 1e-300  # noise is never less, so that it divides
 _PAIRED = 1 << 16  # pixels from which on it pays to count 65,536 pairs of bytes
 SIGNAL_PERCENTILES = (0.5, 99.7)  # percent, of block means
+SPOT_BLOCKS = 16  # blocks above the upper percentile, at most: a spot of 16 x 16 pixels
 BLOCK = 4  # pixels; side of the blocks whose means carry the signal of `contrast`
 
 
@@ -141,7 +142,10 @@ class Stretched:
 
 
 def normalize(
-    planes: Sequence[tuple[str, Plane]], *, percents: tuple[float, float] = PERCENTILES
+    planes: Iterable[tuple[str, Plane]],
+    *,
+    count: int | None = None,
+    percents: tuple[float, float] = PERCENTILES,
 ) -> Stretched:
     """Stretch one plane, or stretch and merge several stains (paper 2.2; design 5).
 
@@ -149,7 +153,9 @@ def normalize(
     each is stretched to 0..floor(65535/C), rounded, and the sum stays within uint16.
 
     Args:
-        planes: (stain, pixels); equal heights and widths.
+        planes: (stain, pixels) one after another; equal heights and widths. Only one of them is
+            held at a time, so give a generator where memory counts.
+        count: how many there are; default: the length of `planes`.
         percents: lower and upper, in percent; values outside are clipped.
 
     Returns:
@@ -158,32 +164,44 @@ def normalize(
     Raises:
         ImageRefusedError: planes of different shapes; a plane is not finite, constant or binary.
     """
-    shapes = {pixels.shape[:2] for _, pixels in planes}
-    if len(shapes) > 1:
-        text = ", ".join(f"{stain} {pixels.shape[:2]}" for stain, pixels in planes)
-        raise ImageRefusedError("different shapes", f"planes of one field differ: {text}")
-    if len(planes) == 1:
-        raw, divisor = _gray(planes[0][1])
-        low, high, noise = _measure(planes[0][0], raw, divisor, percents)
-        value_of = functools.partial(_stretch, low=low, high=high, divisor=divisor)
-        return Stretched(raw, value_of, (_block_means(raw),), (noise,))
-    return _merge(planes, percents)
+    if count is None:
+        planes = list(planes)
+        count = len(planes)
+    if count > 1:
+        return _merge(planes, count, percents)
+    stain, pixels = next(iter(planes))
+    raw, divisor = _gray(pixels)
+    low, high, noise = _measure(stain, raw, divisor, percents)
+    value_of = functools.partial(_stretch, low=low, high=high, divisor=divisor)
+    return Stretched(raw, value_of, (_block_means(raw),), (noise,))
 
 
-def _merge(planes: Sequence[tuple[str, Plane]], percents: tuple[float, float]) -> Stretched:
+def _merge(
+    planes: Iterable[tuple[str, Plane]], count: int, percents: tuple[float, float]
+) -> Stretched:
     """Sum the stretched stains as uint16; one plane at a time is held besides the sum."""
-    share = _MERGED_TOP // len(planes)
-    merged = np.zeros(planes[0][1].shape[:2], np.uint16)
+    share = _MERGED_TOP // count
+    merged: npt.NDArray[np.uint16] | None = None
     grids, noises = [], []
     for stain, pixels in planes:
         raw, divisor = _gray(pixels)
+        merged = np.zeros(raw.shape, np.uint16) if merged is None else merged
+        if raw.shape != merged.shape:
+            shapes = f"{stain} is {_size(raw)}, the stains before it {_size(merged)}"
+            raise ImageRefusedError("different shapes", shapes)
         low, high, noise = _measure(stain, raw, divisor, percents)
         scaled = functools.partial(_stretch, low=low, high=high, divisor=divisor, top=float(share))
         merged += look_up(raw, scaled, np.uint16)
         grids.append(_block_means(raw))
         noises.append(noise)
-    value_of = functools.partial(_of_merged, top=share * len(planes))
+        del pixels, raw
+    assert merged is not None
+    value_of = functools.partial(_of_merged, top=share * count)
     return Stretched(merged, value_of, tuple(grids), tuple(noises))
+
+
+def _size(plane: Plane) -> str:
+    return " x ".join(map(str, plane.shape))
 
 
 def look_up(
@@ -231,10 +249,10 @@ def stretch_window(
 def contrast(plane: Stretched, box: tuple[int, int, int, int] | None = None) -> float:
     """Tell how far the structure of a window stands above the noise of its plane.
 
-    Signal: the span between the 0.5th and 99.7th percentile of the means of 4 x 4 blocks, so that
-    one small bright spot in an empty window counts. Noise: what a mean of 16 pixels varies by when
-    there is nothing to see. Pure noise gives about 5, whatever its strength; of several stains the
-    best one counts (design 5).
+    Signal: the span between the 0.5th and 99.7th percentile of the means of 4 x 4 blocks; in large
+    windows the upper one leaves only 16 blocks out, so that one small bright spot counts in any
+    window. Noise: what a mean of 16 pixels varies by when there is nothing to see. Pure noise gives
+    5 to 7, whatever its strength; of several stains the best one counts (design 5).
 
     Args:
         plane: the normalized record.
@@ -249,7 +267,9 @@ def contrast(plane: Stretched, box: tuple[int, int, int, int] | None = None) -> 
             columns = slice(-(-x_min // BLOCK), max(x_max // BLOCK, -(-x_min // BLOCK) + 1))
             seen = grid[rows, columns]
         if seen.size:
-            low, high = np.percentile(seen.astype(np.float64), SIGNAL_PERCENTILES)
+            bottom, top = SIGNAL_PERCENTILES
+            top = max(top, 100 - 100 * SPOT_BLOCKS / seen.size)
+            low, high = np.percentile(seen.astype(np.float64), (bottom, top))
             best = max(best, float(high - low) / (noise / BLOCK))
     return best
 

@@ -75,6 +75,7 @@ def crop(idx: str, window: str = "whole", **known) -> Crop:
             "window": window,
             "order": 0,
             "label": 0,
+            "field": idx,
             "group": idx,
             "terms": "open",
             "source_sha256": f"raw {idx}",

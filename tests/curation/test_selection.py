@@ -184,6 +184,19 @@ def test_surplus_is_counted_by_label() -> None:
     assert {row["label"] for row in out.rows} == {"x"}
 
 
+def test_surplus_takes_one_crop_of_each_field_first() -> None:
+    """Of fields with three records each, no field gives a second crop before all gave one."""
+    crops = [
+        crop(f"f{field}/{modality}", field=f"f{field}") for field in range(4) for modality in "abc"
+    ]
+    for places, most in ((4, 1), (8, 2), (9, 3)):
+        kept = drop_surplus(crops, places, 0, Exclusions(["x"]))
+        counts = [sum(one.field == f"f{field}" for one in kept) for field in range(4)]
+        assert sum(counts) == places
+        assert max(counts) == most
+        assert max(counts) - min(counts) <= 1
+
+
 def test_surplus_knows_the_seed_and_not_the_order() -> None:
     """Reversed crops leave the same ones, another seed leaves others."""
     crops = [crop(f"r{at}") for at in range(40)]

@@ -56,9 +56,6 @@ def test_each_pixel_is_the_mean_of_its_block(shape, longest):
     assert np.abs(away(shape, longest)).max() < 1 + 1e-9
 
 
-@pytest.mark.xfail(
-    reason="Pillow's box filter weighs whole pixels: 4 to 9 levels off at odd ratios", strict=True
-)
 @pytest.mark.parametrize(
     ("shape", "longest"),
     [((520, 696), 256), ((347, 260), 128), ((300, 257), 256), ((71, 280), 128)],
