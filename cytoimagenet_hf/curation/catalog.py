@@ -227,12 +227,12 @@ class _Vocabulary:
         return JOINT.join(sorted(kept)) or None
 
     def report(self) -> dict[str, object]:
-        """Values with several spellings, and values dropped with their reason."""
+        """Values that are spelled otherwise, and values dropped with their reason."""
         return {
-            "merged": [
+            "spellings": [
                 {"category": category, "value": value, "spellings": sorted(spellings)}
                 for (category, value), spellings in sorted(self._spellings.items())
-                if len(spellings) > 1
+                if spellings != {value}
             ],
             "dropped": [
                 {"category": category, "value": value, "reason": reason, "records": count}

@@ -85,14 +85,15 @@ def build(config: BuildConfig, progress: Progress | None = None) -> Summary:
         needed = estimate(jobs, config.parameters)
         names = sorted(roots)
         notes = summaries.source_notes(names, work / "catalog")
+        merged = summaries.merge_notes(names, work / "catalog", table)
         if config.dry_run or config.from_tables:
-            return summaries.planned(config.output, table, plan, needed, notes)
+            return summaries.planned(config.output, table, plan, needed, [*notes, *merged])
         waiting = [job for job in jobs if config.rehash or not is_rendered(job)]
         if waiting:
             check_space(needed.bytes, work, config.output)
         done = _render(config, waiting, progress)
         clock.lap("rendering")
-        summary = _assemble(config, table, plan, jobs, notes, progress)
+        summary = _assemble(config, table, plan, jobs, (notes, merged), progress)
         clock.lap("assembly")
         summary = summaries.with_counts(summary, jobs, waiting, done, needed)
         _record_run(config, clock, summary)
@@ -192,7 +193,7 @@ def _assemble(
     table: pa.Table,
     plan: LabelPlan,
     jobs: Sequence[ChunkJob],
-    notes: Sequence[str],
+    notes: tuple[Sequence[str], Sequence[str]],  # of sources, of the whole build
     progress: Progress,
 ) -> Summary:
     """Assemble the folder, unless the one there was made from exactly this."""
@@ -204,7 +205,7 @@ def _assemble(
     sums = config.output / "SHA256SUMS"
     if known and known["signature"] == signature and sums.exists():
         summary = Summary(**{**known["summary"], "is_new": False})
-        if hashing.sha256_file(sums) == summary.manifest_sha256:
+        if hashing.sha256_file(sums) == summary.manifest_sha256 and _is_there(config.output, sums):
             return summary
     progress.start("assembly", 1, "data set")
     material = Material(
@@ -223,13 +224,18 @@ def _assemble(
         simulated=any(entry.folder().is_simulated for entry in config.inputs),
     )
     assembled = assemble(material, config.output)
-    shares = summaries.split_notes(assembled)
-    draw_build(material, assembled, work / "catalog", shares, work)
-    notes = [*notes, *shares]
-    summary = summaries.published(config.output, table, assembled, notes)
+    own = [*notes[1], *summaries.split_notes(assembled)]
+    draw_build(material, assembled, work / "catalog", own, work)
+    summary = summaries.published(config.output, table, assembled, [*notes[0], *own])
     files.write_json(work / "summary.json", {"signature": signature, "summary": asdict(summary)})
     progress.step(1, str(config.output))
     return summary
+
+
+def _is_there(output: Path, sums: Path) -> bool:
+    """Say whether every file of SHA256SUMS is on the disk (`verify` looks into them)."""
+    names = [line.split("  ", 1)[1] for line in sums.read_text(encoding="utf-8").splitlines()]
+    return all((output / name).is_file() for name in (*names, "README.md"))
 
 
 class _Clock:

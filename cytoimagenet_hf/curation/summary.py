@@ -1,6 +1,6 @@
 """What a build tells at its end: counts, refusals by reason, and notes that people should read."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from cytoimagenet_hf import files
 from cytoimagenet_hf.curation.assembly import Assembled
+from cytoimagenet_hf.curation.catalog import split_cell
 from cytoimagenet_hf.curation.engine import CRASHED, TIMEOUT
 from cytoimagenet_hf.curation.estimate import Estimate
 from cytoimagenet_hf.curation.planning import LabelPlan
@@ -110,7 +111,7 @@ def with_counts(
 
 
 def source_notes(names: Sequence[str], catalogs: Path) -> list[str]:
-    """What the sources have to say, and the values that were merged or dropped."""
+    """What the sources have to say, and the values that are controls."""
     notes = []
     for name in names:
         report: Mapping[str, Any] = files.read_json(catalogs / f"{name}.json")
@@ -125,16 +126,35 @@ def source_notes(names: Sequence[str], catalogs: Path) -> list[str]:
             for what, one in found["absent"].items()
         ]
         notes += [
-            f"{name}: {one['category']} {one['value']!r} is spelled in {len(one['spellings'])} "
-            f"ways: {', '.join(map(repr, one['spellings']))}"
-            for one in report["merged"]
-        ]
-        notes += [
             f"{name}: {one['category']} {one['value']!r} of {one['records']} records is no label: "
             f"{one['reason']}"
             for one in report["dropped"]
         ]
     return notes
+
+
+def merge_notes(names: Sequence[str], catalogs: Path, table: pa.Table) -> list[str]:
+    """Values that were merged from several spellings, within a source or between sources."""
+    spellings: dict[tuple[str, str], set[str]] = defaultdict(set)
+    elsewhere: dict[tuple[str, str], set[str]] = defaultdict(set)  # sources that spell otherwise
+    for name in names:
+        for one in files.read_json(catalogs / f"{name}.json")["spellings"]:
+            spellings[one["category"], one["value"]].update(one["spellings"])
+            elsewhere[one["category"], one["value"]].add(name)
+    for category in {category for category, _ in spellings}:
+        pairs = pa.table({"source": table["source"], "cell": table[category]})
+        for row in pairs.group_by(["source", "cell"]).aggregate([]).to_pylist():
+            for value in split_cell(row["cell"]):
+                key = category, value
+                if key in spellings and row["source"] not in elsewhere[key]:
+                    spellings[key].add(value)
+    return [
+        f"{category} {value!r} is spelled in {len(found)} ways: {', '.join(sorted(found))}"
+        for (category, value), found in sorted(
+            (key, set(map(repr, texts))) for key, texts in spellings.items()
+        )
+        if len(found) > 1
+    ]
 
 
 def split_notes(assembled: Assembled) -> list[str]:

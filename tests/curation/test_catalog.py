@@ -123,7 +123,7 @@ def test_values_that_differ_by_case_are_merged_and_reported(tmp_path) -> None:
     ]
     table, report = cataloged(records, tmp_path)
     assert set(table["cell_type"].to_pylist()) == {"u2os"}
-    assert report["merged"] == [
+    assert report["spellings"] == [
         {"category": "cell_type", "value": "u2os", "spellings": ["U-2 OS ", "U2OS", "u2os"]}
     ]
 

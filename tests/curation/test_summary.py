@@ -1,8 +1,10 @@
 """Tests of what a build tells at its end."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pyarrow.parquet as pq
+import pytest
 
 from cytoimagenet_hf import files
 from cytoimagenet_hf.curation import summary as summaries
@@ -76,17 +78,34 @@ def test_counts_of_a_run_are_added(tmp_path) -> None:
 
 
 def test_notes_say_what_became_of_files_and_values(tmp_path) -> None:
-    """Unused files, merged spellings and dropped controls are told with counts and examples."""
+    """Unused files and dropped controls are told with counts and examples."""
     raw = tmp_path / "raw"
     raw.mkdir()
     (raw / "stray.doc").write_text("")
     records = [
-        record("a", cell_type=("U2OS",), sirna=("EMPTY",)),
+        record("a", sirna=("EMPTY",)),
         record("b", cell_type=("u2os",)),
     ]
     build_catalog(entry_of(records, raw), tmp_path / "catalog")
     notes = summaries.source_notes(["made"], tmp_path / "catalog")
     assert any("1 files not used" in note and "stray.doc" in note for note in notes)
-    assert "made: cell_type 'u2os' is spelled in 2 ways: 'U2OS', 'u2os'" in notes
     assert any("sirna 'EMPTY' of 1 records is no label: " in note for note in notes)
-    assert len(notes) == 3
+    assert len(notes) == 2
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_merged_spellings_are_told_within_and_between_sources(tmp_path, apart) -> None:
+    """U2OS of one record and u2os of another are one value, and the note names both spellings."""
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    records = [
+        record("a", cell_type=("U2OS",), compound=("Taxol",)),
+        record("b", cell_type=("u2os",)),
+    ]
+    parts = [records[:1], [replace(records[1], source="other")]] if apart else [records]
+    names = ["made", "other"][: len(parts)]
+    for name, part in zip(names, parts, strict=True):
+        build_catalog(entry_of(part, raw, name=name), tmp_path / "catalog")
+    table = read_catalog(tmp_path / "catalog", names)
+    notes = summaries.merge_notes(names, tmp_path / "catalog", table)
+    assert notes == ["cell_type 'u2os' is spelled in 2 ways: 'U2OS', 'u2os'"]
