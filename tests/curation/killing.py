@@ -7,6 +7,7 @@ JSON. A program of its own, as a process that has started threads can't be forke
 
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from tests.curation.builds import config
 
 SOURCES = ("bbbc038", "bbbc048")
 LEAST = {"old": 8, "new": 4}  # fields that make a label, by plan; one and two labels
+FOLDERS = ("out", "out.work", ".out.part", ".out.old")  # of a build
+PROSE = "\n## By hand\n\nWritten by a person.\n"
 CALLS = ("fsync", "replace", "rename", "unlink", "rmdir")  # of os; fsync ends each write
 
 
@@ -30,6 +33,28 @@ def made(folder: Path, plan: str = "new", *, workers: int = 0) -> pipeline.Build
         parameters=preset("standard", min_fields=LEAST[plan], chunk_fields=3),
         workers=workers,
     )
+
+
+def restore(folder: Path, kept: Path | None = None) -> None:
+    """Put all folders of the build back as they were kept, or away."""
+    for name in FOLDERS:
+        shutil.rmtree(folder / name, ignore_errors=True)
+        if kept and (kept / name).exists():
+            shutil.copytree(kept / name, folder / name)
+
+
+def keep(folder: Path, to: Path) -> Path:
+    """Keep a copy of all folders of the build."""
+    for name in FOLDERS:
+        if (folder / name).exists():
+            shutil.copytree(folder / name, to / name)
+    return to
+
+
+def leftovers(folder: Path) -> list[str]:
+    """Half-written files, and folders that should have gone."""
+    found = [*folder.rglob("*.part"), *folder.rglob("*.old"), *folder.rglob("*.holder")]
+    return [path.relative_to(folder).as_posix() for path in found]
 
 
 def watch(folder: Path, moment: Callable[[str], None]) -> None:

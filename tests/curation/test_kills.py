@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from cytoimagenet_hf import hashing
 from cytoimagenet_hf.curation.engine import Pool
 from cytoimagenet_hf.curation.pipeline import build
 from tests.curation.builds import raw_data, tree
-from tests.curation.killing import SOURCES, made
+from tests.curation.killing import PROSE, SOURCES, keep, leftovers, made, restore
 
 pytestmark = [
     pytest.mark.slow,
@@ -24,8 +23,6 @@ pytestmark = [
 ]
 
 ROOT = Path(__file__).parents[2]
-PROSE = "\n## By hand\n\nWritten by a person.\n"
-FOLDERS = ("out", "out.work", ".out.part", ".out.old")
 
 
 class Victim:
@@ -66,22 +63,6 @@ def victim(tmp_path_factory):
     program.stop()
 
 
-def restore(folder: Path, kept: Path | None = None) -> None:
-    """Put all folders of the build back as they were kept, or away."""
-    for name in FOLDERS:
-        shutil.rmtree(folder / name, ignore_errors=True)
-        if kept and (kept / name).exists():
-            shutil.copytree(kept / name, folder / name)
-
-
-def keep(folder: Path, to: Path) -> Path:
-    """Keep a copy of all folders of the build."""
-    for name in FOLDERS:
-        if (folder / name).exists():
-            shutil.copytree(folder / name, to / name)
-    return to
-
-
 def records(folder: Path) -> dict[str, int]:
     """Planned records of each chunk."""
     plan = pq.read_table(folder / "out.work" / "plan.parquet", columns=["chunk", "label"])
@@ -98,12 +79,6 @@ def telling(moments: list[str]) -> list[tuple[int, str]]:
         for number, moment in enumerate(moments)
         if not moment.startswith("fsync") or moment.endswith(".part")
     ]
-
-
-def leftovers(folder: Path) -> list[str]:
-    """Half-written files, and folders that should have gone."""
-    found = [*folder.rglob("*.part"), *folder.rglob("*.old"), *folder.rglob("*.holder")]
-    return [path.relative_to(folder).as_posix() for path in found]
 
 
 def test_killed_at_each_moment_the_next_run_ends_with_the_same_bytes(victim):
