@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from _inputs import gray_pngs, gray_tiffs, stained_fields
+from _inputs import Field, gray_pngs, gray_tiffs, stained_fields
 from _timing import Figure, Options, compare, run
 from PIL import Image
 
@@ -22,9 +22,8 @@ def pillow(crop: np.ndarray) -> bytes:
     return stream.getvalue()
 
 
-def crops(folder: Path, count: int) -> list[np.ndarray]:
-    """Cut quadrants out of normalized fields, as a build does."""
-    fields = gray_pngs(folder, count) + gray_tiffs(folder, count) + stained_fields(folder, 3)
+def crops(fields: Sequence[Field]) -> list[np.ndarray]:
+    """Cut windows out of normalized fields, as a build does."""
     rules = windows.Rules(min_contrast=0)
     found = []
     for field in fields:
@@ -45,9 +44,12 @@ def check(images: Sequence[np.ndarray]) -> None:
 def measure(options: Options) -> Iterator[Figure]:
     """Time all crops, then add up their sizes."""
     with tempfile.TemporaryDirectory() as temporary:
-        images = crops(Path(temporary), 1 if options.quick else 8)
+        folder, count = Path(temporary), 1 if options.quick else 8
+        fields = gray_pngs(folder, count) + gray_tiffs(folder, count) + stained_fields(folder, 3)
+        images = crops(fields)
     check(images)
-    note = f"{len(images)} crops of BBBC038, BBBC022, NF1 and JUMP, or simulated; {writer.ENGINE}"
+    origins = "; ".join(dict.fromkeys(one.origin for one in fields))
+    note = f"{len(images)} crops by {writer.ENGINE}: {origins}"
     yield compare(
         "PNG writer",
         lambda: [pillow(image) for image in images],

@@ -133,7 +133,7 @@ def measure(options: Options) -> Iterator[Figure]:
             yield workers(three, options)
 
 
-def _compare(  # noqa: PLR0913
+def _compare(
     name: str, fields: list[Field], options: Options, *, quadrants: bool, must: float, aim: float
 ) -> Figure:
     boxes = [check(field, quadrants=quadrants) for field in fields]
