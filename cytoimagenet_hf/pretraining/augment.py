@@ -1,40 +1,74 @@
 """Augmentation of whole batches on the device, for microscopes: there is no up, and lamps vary.
 
-All random numbers of a step come from one generator seeded by (seed, step, process), so a resumed
-run repeats them. Pixels that a turn brings in from outside are mirrored ones.
+The random numbers of an image follow from (seed, step, its place in the step), so a resumed run
+repeats them, and it doesn't matter how the images of a step are shared out over processes and
+micro-batches. Pixels that a turn brings in from outside are mirrored ones.
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch.nn import functional
 
+from cytoimagenet_hf import hashing
 from cytoimagenet_hf.pretraining.config import TrainConfig
 
 _BLUR_RADIUS = 3  # pixels
+_DRAWS = ("angle", "mirror", "zoom", "gamma", "contrast", "brightness", "blur", "noise")
 
 
-def augment(images: torch.Tensor, config: TrainConfig, generator: torch.Generator) -> torch.Tensor:
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """Random numbers of a batch, drawn on the CPU so that they are the same for every device."""
+
+    uniform: torch.Tensor  # (n, one for each of _DRAWS), 0..1
+    noise: torch.Tensor | None  # (n, 1, h, w) normal
+
+    def between(self, what: str, low: float, high: float) -> torch.Tensor:
+        """Stretch the numbers of one kind to a range; (n,)."""
+        return self.uniform[:, _DRAWS.index(what)] * (high - low) + low
+
+
+def draw(images: torch.Tensor, config: TrainConfig, step: int, place: int) -> Draws:
+    """Draw the numbers of a batch, each image's from a generator of its own.
+
+    Args:
+        images: (n, 1, h, w).
+        config: seed, and whether noise is wanted.
+        step: of the run.
+        place: of the first image among those of the step.
+    """
+    uniform, noise = [], []
+    generator = torch.Generator()
+    for at in range(place, place + len(images)):
+        generator.manual_seed(hashing.rank(config.seed, "augment", step, at) % (1 << 63))
+        uniform.append(torch.rand(len(_DRAWS), generator=generator))
+        if config.noise:
+            noise.append(torch.randn(images.shape[1:], generator=generator))
+    return Draws(torch.stack(uniform), torch.stack(noise) if noise else None)
+
+
+def augment(images: torch.Tensor, config: TrainConfig, draws: Draws) -> torch.Tensor:
     """Turn, mirror, scale and re-light a batch.
 
     Args:
         images: (n, 1, h, w) uint8.
-        config: the strengths.
-        generator: on the CPU, so that numbers are the same for every device.
+        config: the strengths; where all are 0, nothing happens.
+        draws: of this batch.
 
     Returns:
         (n, 1, h, w) float32 in 0..1.
     """
-    light = images.float() / 255
+    light = plain(images)
     if config.rotate or config.flip or config.zoom > 1:
-        light = _move(light, config, generator)
-    light = _relight(light, config, generator)
+        light = _move(light, config, draws)
+    light = _relight(light, config, draws)
     if config.blur:
-        light = _blur(light, config.blur, generator)
-    if config.noise:
-        sigma = _uniform(light, generator, 0, config.noise)
-        noise = torch.randn(light.shape, generator=generator).to(light.device)
-        light = light + sigma * noise
+        light = _blur(light, draws.between("blur", -config.blur, config.blur))
+    if draws.noise is not None:
+        sigma = _each(draws.between("noise", 0, config.noise), light)
+        light = light + sigma * draws.noise.to(light.device)
     return light.clamp(0, 1)
 
 
@@ -74,38 +108,36 @@ def mix_batch(
     return mixed, share * targets + (1 - share) * targets[other]
 
 
-def _move(light: torch.Tensor, config: TrainConfig, generator: torch.Generator) -> torch.Tensor:
-    count = len(light)
-    angle = (torch.rand(count, generator=generator) * 2 - 1) * math.radians(config.rotate)
-    scale = torch.exp((torch.rand(count, generator=generator) * 2 - 1) * math.log(config.zoom))
-    mirror = torch.ones(count)
+def _move(light: torch.Tensor, config: TrainConfig, draws: Draws) -> torch.Tensor:
+    angle = draws.between("angle", -1, 1) * math.radians(config.rotate)
+    scale = torch.exp(draws.between("zoom", -1, 1) * math.log(config.zoom))
+    mirror = torch.ones_like(angle)
     if config.flip:
-        mirror = torch.where(torch.rand(count, generator=generator) < 0.5, -1.0, 1.0)
+        mirror = torch.where(draws.between("mirror", 0, 1) < 0.5, -1.0, 1.0)
     cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
-    zero = torch.zeros(count)
+    zero = torch.zeros_like(angle)
     rows = (torch.stack([cos * mirror, -sin, zero], 1), torch.stack([sin * mirror, cos, zero], 1))
     turn = torch.stack(rows, 1).to(light.device)
     grid = functional.affine_grid(turn, list(light.shape), align_corners=False)
-    return functional.grid_sample(grid=grid, input=light, padding_mode="reflection",
-                                  align_corners=False)  # fmt: skip
+    return functional.grid_sample(light, grid, padding_mode="reflection", align_corners=False)
 
 
-def _relight(light: torch.Tensor, config: TrainConfig, generator: torch.Generator) -> torch.Tensor:
+def _relight(light: torch.Tensor, config: TrainConfig, draws: Draws) -> torch.Tensor:
     if config.gamma:
-        power = torch.exp(_uniform(light, generator, -config.gamma, config.gamma))
-        light = light.clamp(1e-6, 1) ** power
+        power = torch.exp(draws.between("gamma", -config.gamma, config.gamma))
+        light = light.clamp(0, 1) ** _each(power, light)
     if config.contrast:
-        span = 1 + _uniform(light, generator, -config.contrast, config.contrast)
-        light = (light - 0.5) * span + 0.5
+        span = 1 + draws.between("contrast", -config.contrast, config.contrast)
+        light = (light - 0.5) * _each(span, light) + 0.5
     if config.brightness:
-        light = light + _uniform(light, generator, -config.brightness, config.brightness)
+        shift = draws.between("brightness", -config.brightness, config.brightness)
+        light = light + _each(shift, light)
     return light
 
 
-def _blur(light: torch.Tensor, most: float, generator: torch.Generator) -> torch.Tensor:
-    """Blur half of the images by a Gaussian, each by its own."""
+def _blur(light: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+    """Blur images by Gaussians, each by its own; those with a sigma under 0 are left sharp."""
     count = len(light)
-    sigma = torch.rand(count, generator=generator) * 2 * most - most  # under 0: left sharp
     reach = torch.arange(-_BLUR_RADIUS, _BLUR_RADIUS + 1, dtype=torch.float32)
     kernel = torch.exp(-0.5 * (reach / sigma.clamp(min=1e-3)[:, None]) ** 2)
     kernel = (kernel / kernel.sum(1, keepdim=True)).to(light.device)
@@ -115,11 +147,9 @@ def _blur(light: torch.Tensor, most: float, generator: torch.Generator) -> torch
     return down.transpose(0, 1)
 
 
-def _uniform(
-    light: torch.Tensor, generator: torch.Generator, low: float, high: float
-) -> torch.Tensor:
-    drawn = torch.rand(len(light), 1, 1, 1, generator=generator) * (high - low) + low
-    return drawn.to(light.device)
+def _each(values: torch.Tensor, light: torch.Tensor) -> torch.Tensor:
+    """Shape one value an image so that it spreads over its pixels."""
+    return values.view(-1, 1, 1, 1).to(light.device)
 
 
 def _beta(alpha: float, generator: torch.Generator) -> float:

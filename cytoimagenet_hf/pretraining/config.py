@@ -14,6 +14,19 @@ IMAGENET_B0 = "tf_efficientnet_b0.in1k"  # plain ImageNet-1k; without a tag timm
 CONFIG_FILE = "train_config.json"
 
 
+_MANY = float("inf")
+_RANGES = {  # lowest and highest value that a run can be made with
+    "batch_size": (1, _MANY), "gradient_accumulation": (1, _MANY), "image_size": (8, 4096),
+    "log_steps": (1, _MANY), "checkpoint_steps": (1, _MANY), "keep_checkpoints": (1, _MANY),
+    "workers": (0, _MANY), "shuffle_buffer": (1, _MANY), "max_steps": (0, _MANY),
+    "epochs": (0, _MANY), "zoom": (1, 10), "drop": (0, 0.99), "drop_path": (0, 0.99),
+    "bn_momentum": (0, 1), "learning_rate": (0, 1e3), "weight_decay": (0, 1e3), "epsilon": (0, 1),
+    "warmup": (0, 1), "clip_grad": (0, 1e9), "label_smoothing": (0, 0.99), "ema": (0, 0.999999),
+    "rotate": (0, 360), "brightness": (0, 1), "contrast": (0, 1), "gamma": (0, 4), "blur": (0, 10),
+    "noise": (0, 1), "mixup": (0, 100), "cutmix": (0, 100),
+}  # fmt: skip
+
+
 def _option(default: Any, text: str) -> Any:  # noqa: ANN401 - a dataclass field of any type
     return field(default=default, metadata={"help": text})
 
@@ -41,6 +54,12 @@ class TrainConfig:
     drop: float = _option(0.0, "dropout before the classifier")
     drop_path: float = _option(0.0, "stochastic depth")
     bn_momentum: float = _option(0.0, "of batch norm, as in torch; 0: the model's own")
+    normalization: Literal["model", "none"] = _option(
+        "model", "mean and deviation that the weights expect, or none: 0..1 as it is"
+    )
+    initialization: Literal["model", "keras"] = _option(
+        "model", "of random weights; keras: truncated normal convolutions, as the paper's"
+    )
     image_size: int = _option(224, "pixels, side of the square that the network sees")
     channels_last: bool = _option(True, "memory layout that convolutions like")
     compile: bool = _option(False, "torch.compile")
@@ -48,7 +67,9 @@ class TrainConfig:
 
     # Optimization
     epochs: int = _option(10, "passes over the training split")
-    max_steps: int = _option(0, "stop after so many steps; 0: after the epochs")
+    max_steps: int = _option(
+        0, "stop after so many steps, however many epochs; 0: after the epochs"
+    )
     batch_size: int = _option(64, "images a step, for each process")
     gradient_accumulation: int = _option(1, "batches a step")
     optimizer: Literal["adam", "adamw", "sgd"] = _option("adamw", "")
@@ -93,13 +114,18 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Refuse values that no run can be made with."""
-        for name in ("batch_size", "gradient_accumulation", "image_size", "log_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        hints = typing.get_type_hints(TrainConfig)
+        for one in dataclasses.fields(self):
+            _check_type(one.name, getattr(self, one.name), hints[one.name])
+        for name, (low, high) in _RANGES.items():
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name} must be {low}..{high}, got {getattr(self, name)}")
         if self.epochs < 1 and self.max_steps < 1:
             raise ValueError("Give epochs or max_steps of at least 1.")
-        if self.zoom < 1:
-            raise ValueError(f"zoom is a factor of at least 1, got {self.zoom}")
+        if self.streaming and self.class_balanced:
+            raise ValueError("class_balanced needs rows by number: leave streaming away.")
+        if self.initialization == "keras" and self.pretrained:
+            raise ValueError("initialization keras is for random weights: add --no-pretrained.")
         if self.push_to_hub and not self.hub_model_id:
             raise ValueError("--push-to-hub needs --hub-model-id OWNER/NAME.")
 
@@ -113,14 +139,17 @@ class TrainConfig:
 
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
-    # Paper 2.3 and protocols.md 1: random start, Adam 1e-3 constant, rotation alone.
+    # Section 2.3 of the paper and its code; values equal to defaults too, lest these move.
     "paper": {
         "model": "tf_efficientnet_b0", "pretrained": False, "drop": 0.2, "drop_path": 0.2,
-        "bn_momentum": 0.01, "epochs": 24, "batch_size": 64, "drop_last": True,
+        "bn_momentum": 0.01, "normalization": "none", "initialization": "keras",
+        "image_size": 224, "epochs": 24, "max_steps": 0, "batch_size": 64,
+        "gradient_accumulation": 1, "drop_last": True, "class_balanced": False, "seed": 728565,
         "optimizer": "adam", "learning_rate": 1e-3, "weight_decay": 0.0, "epsilon": 1e-7,
         "schedule": "constant", "warmup": 0.0, "clip_grad": 0.0, "label_smoothing": 0.0,
-        "mixed_precision": "no", "rotate": 360.0, "flip": False, "zoom": 1.0, "brightness": 0.0,
-        "contrast": 0.0, "gamma": 0.0, "blur": 0.0, "noise": 0.0,
+        "ema": 0.0, "mixed_precision": "no", "rotate": 360.0, "flip": False, "zoom": 1.0,
+        "brightness": 0.0, "contrast": 0.0, "gamma": 0.0, "blur": 0.0, "noise": 0.0,
+        "mixup": 0.0, "cutmix": 0.0,
     },
     "modern": {
         "model": "tf_efficientnet_b0", "pretrained": False, "drop": 0.2, "drop_path": 0.1,
@@ -174,6 +203,18 @@ def load_config(path: Path) -> TrainConfig:
     if unknown := sorted(set(values) - known):
         raise ValueError(f"{path} holds unknown settings: {', '.join(unknown)}.")
     return TrainConfig(**values)
+
+
+def _check_type(name: str, value: Any, hint: Any) -> None:  # noqa: ANN401
+    """Refuse what a json of somebody's may hold: a text for a number, a choice that is none."""
+    if typing.get_origin(hint) is Literal:
+        choices = typing.get_args(hint)
+        if value not in choices:
+            raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+        return
+    fits = type(value) is hint or (hint is float and type(value) is int)
+    if not fits:
+        raise ValueError(f"{name} must be {hint.__name__}, got {value!r}")
 
 
 def _add_flag(parser: argparse.ArgumentParser, one: Any, hint: Any) -> None:  # noqa: ANN401

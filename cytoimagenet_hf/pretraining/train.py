@@ -5,6 +5,7 @@ and its dropout follow from (seed, step, process), so a run that was killed goes
 """
 
 import contextlib
+import itertools
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import accelerate
-import numpy as np
 import timm
 import timm.utils
 import torch
@@ -22,24 +22,35 @@ from torch.nn import functional
 from cytoimagenet_hf import files, hashing
 from cytoimagenet_hf.errors import CytoImageNetError
 from cytoimagenet_hf.pretraining import checkpoints
-from cytoimagenet_hf.pretraining.augment import augment, mix_batch, plain
-from cytoimagenet_hf.pretraining.checkpoints import Progress
+from cytoimagenet_hf.pretraining.checkpoints import Parts, Progress
 from cytoimagenet_hf.pretraining.config import TrainConfig
 from cytoimagenet_hf.pretraining.data import (
-    Batch,
-    EvalSampler,
     MapBatches,
-    Split,
-    StepSampler,
     StreamBatches,
     make_loader,
     open_split,
 )
+from cytoimagenet_hf.pretraining.decoding import Batch
+from cytoimagenet_hf.pretraining.evaluation import predict, write_classes
 from cytoimagenet_hf.pretraining.export import save_model
-from cytoimagenet_hf.pretraining.log import Meter, write_line
-from cytoimagenet_hf.pretraining.metrics import classification, per_class
-from cytoimagenet_hf.pretraining.models import build_model, make_optimizer, normalization
-from cytoimagenet_hf.pretraining.setup import identity, precision, rate_factor, tracker
+from cytoimagenet_hf.pretraining.inputs import Inputs
+from cytoimagenet_hf.pretraining.log import Meter, left_out, rewind, write_line, written
+from cytoimagenet_hf.pretraining.metrics import classification
+from cytoimagenet_hf.pretraining.models import (
+    build_model,
+    check_model,
+    make_optimizer,
+    normalization,
+)
+from cytoimagenet_hf.pretraining.sampling import StepSampler
+from cytoimagenet_hf.pretraining.setup import (
+    alone,
+    check_compiler,
+    identity,
+    precision,
+    rate_factor,
+    tracker,
+)
 
 
 def train(config: TrainConfig) -> dict[str, Any]:
@@ -53,100 +64,112 @@ def train(config: TrainConfig) -> dict[str, Any]:
             were written before are whole.
     """
     run = Run(config)
-    progress = run.resume()
-    while progress.epoch < run.epochs and progress.step < run.total_steps:
-        progress = run.train_epoch(progress)
-    return run.finish(progress)
+    with alone(run.output) if run.accelerator.is_main_process else contextlib.nullcontext():
+        progress = run.resume()
+        while progress.epoch < run.epochs and progress.step < run.last_step:
+            progress = run.train_epoch(progress)
+        return run.finish(progress)
 
 
 class Run:
-    """Everything a run holds: data, network, optimizer, log."""
+    """A training run: network, optimizer, batches, and where they stand."""
 
     def __init__(self, config: TrainConfig) -> None:
         self.config = config
         self.output = Path(config.output_dir)
+        device = accelerate.PartialState(cpu=config.cpu).device
+        check_compiler(config, device)
         self.accelerator = accelerate.Accelerator(
-            cpu=config.cpu, mixed_precision=precision(config), log_with=tracker(config)
+            cpu=config.cpu,
+            mixed_precision=precision(config, device),
+            log_with=tracker(config),
+            project_dir=config.output_dir,
         )
-        self.rank = self.accelerator.process_index
-        self.world = self.accelerator.num_processes
-        self.train_split = open_split(config, config.train_split)
-        self.validation = (
-            open_split(config, config.validation_split) if config.validation_split else None
-        )
-        self.classes = self.train_split.classes
-        if absent := self.train_split.absent_classes():
-            self.say(f"{len(absent)} classes have no training image: {', '.join(absent[:5])}")
-        torch.manual_seed(hashing.rank(config.seed, "weights") % (1 << 63))
-        network = build_model(config, self.classes)
-        self.mean, self.std = (one.to(self.accelerator.device) for one in normalization(network))
-        if config.channels_last:
-            network = network.to(memory_format=torch.channels_last)
-        if self.world > 1 and self.accelerator.device.type == "cuda":
-            network = timm.layers.convert_sync_batchnorm(network)
-        self.optimizer = make_optimizer(network, config)
-        self.network = network
-        self.averaged = timm.utils.ModelEmaV3(network, decay=config.ema) if config.ema else None
-        self.model, self.optimizer = self.accelerator.prepare(network, self.optimizer)
-        self.forward = torch.compile(self.model) if config.compile else self.model
-        self._open_loaders()
+        self.device = self.accelerator.device
+        self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
+        self.say(f"{self.world} process{'es' * (self.world > 1)} on {self.device.type}")
+        check_model(config)  # before anything slow
+        self._open_data()
+        self._make_network()
         self.scores: dict[str, float] = {}  # of the last validation
         if config.tracker:
             self.accelerator.init_trackers("cytoimagenet", config=config.as_dict())
 
-    def _open_loaders(self) -> None:
+    def _open_data(self) -> None:
         config, place = self.config, (self.rank, self.world)
-        self.sampler = StepSampler(self.train_split.labels, config, *place)
+        split = open_split(config, config.train_split)
+        self.classes, self.identity = split.classes, identity(config, split.identity())
+        if absent := split.absent_classes():
+            self.say(f"{len(absent)} classes have no training image: {', '.join(absent[:5])}")
+        self.validation = None
+        if config.validation_split:
+            self.validation = open_split(config, config.validation_split)
+            if self.validation.classes != self.classes:
+                raise ValueError(f"{config.dataset}: the splits have different classes.")
         if config.streaming:
-            self.source: Any = StreamBatches(
-                self.train_split, process=self.rank, processes=self.world, train=True
-            )
+            self.source: Any = StreamBatches(split, *place, train=True)
             size = config.batch_size * self.world * config.gradient_accumulation
-            self.epoch_steps = -(-len(self.train_split) // size)
+            epoch_steps = -(-len(split) // size)  # about: each worker ends with a part of a batch
         else:
-            self.source = MapBatches(self.train_split)
-            self.epoch_steps = self.sampler.steps
-        self.loader = make_loader(self.source, self.sampler, config)
-        self.epochs = config.epochs if config.epochs > 0 else 1 << 30
-        self.total_steps = config.max_steps or self.epochs * self.epoch_steps
+            self.source = MapBatches(split)
+            self.sampler = StepSampler(split.labels, config, *place)
+            self.loader = make_loader(self.source, self.sampler, config)
+            epoch_steps = self.sampler.steps
+        self.epochs = math.inf if config.max_steps else config.epochs
+        self.last_step = config.max_steps or math.inf
+        self.planned_steps = config.max_steps or config.epochs * epoch_steps  # of the schedule
+
+    def _make_network(self) -> None:
+        config = self.config
+        torch.manual_seed(hashing.rank(config.seed, "weights") % (1 << 63))
+        network = build_model(config, self.classes)
+        mean, std = (one.to(self.device) for one in normalization(network))
+        self.inputs = Inputs(config, len(self.classes), mean, std, self.device)
+        if config.channels_last:
+            network = network.to(memory_format=torch.channels_last)
+        self.synchronized = self.world > 1 and self.device.type == "cuda"
+        if self.synchronized:
+            network = timm.layers.convert_sync_batchnorm(network)
+        optimizer = make_optimizer(network, config)
+        self.network = network
+        self.model, self.optimizer = self.accelerator.prepare(network, optimizer)
+        self.averaged = None
+        if config.ema:  # with a warm-up, so that short runs don't end near their random start
+            self.averaged = timm.utils.ModelEmaV3(network, decay=config.ema, use_warmup=True)
+        averaged = None if self.averaged is None else self.averaged.module
+        self.final = network if averaged is None else averaged  # what is scored and exported
+        self.parts = Parts(network, self.optimizer, self.accelerator.scaler, averaged)
+        self.forward = torch.compile(self.model) if config.compile else self.model
 
     # -- where a run stands --------------------------------------------------------------------
 
     def resume(self) -> Progress:
         """Go on from the newest whole checkpoint, or begin."""
-        key = identity(self.config)
-        fresh = Progress(0, 0, 0, 0, self.world, key)
         folder = self.output / "checkpoints"
-        if not self.config.resume:
-            if checkpoints.any_in(folder):
-                raise CytoImageNetError(
-                    f"{folder} holds checkpoints of a run. Give another --output-dir, or leave "
-                    f"--no-resume away to go on."
-                )
-            restored = None
-        else:
-            restored = checkpoints.restore(folder, self.say)
+        if not self.config.resume and checkpoints.any_in(folder):
+            raise CytoImageNetError(
+                f"{folder} holds checkpoints of a run. Give another --output-dir, or leave "
+                f"--no-resume away to go on."
+            )
+        progress = Progress(0, 0, 0, 0, self.world, self.identity)
+        restored = checkpoints.restore(folder, self.say)
+        if restored is not None:
+            checkpoints.check_same(restored, self.identity, self.world)
+            progress = restored.progress
+            restored.load_into(self.parts)
+            self.say(f"resumed from {restored.path}")
         if self.accelerator.is_main_process:
+            rewind(self.output, progress.written)
             self.config.save(self.output)
-        if restored is None:
-            return fresh
-        checkpoints.check_same(restored, key, self.world)
-        self.network.load_state_dict(dict(restored.model))
-        self.optimizer.load_state_dict(restored.optimizer)
-        if self.averaged is not None and restored.averaged is not None:
-            self.averaged.module.load_state_dict(dict(restored.averaged))
-        self.say(f"resumed from {restored.path}")
-        return restored.progress
+        return progress
 
     def save(self, progress: Progress) -> None:
         """Write a checkpoint; all processes wait for it."""
         if self.accelerator.is_main_process:
             checkpoints.save(
                 self.output / "checkpoints",
-                progress,
-                model=self.network.state_dict(),
-                optimizer=self.optimizer.state_dict(),
-                averaged=self.averaged.module.state_dict() if self.averaged else None,
+                replace(progress, written=written(self.output)),
+                self.parts,
                 keep=self.config.keep_checkpoints,
             )
         self.accelerator.wait_for_everyone()
@@ -158,14 +181,19 @@ class Run:
         meter = Meter()
         for group in self._groups(progress, meter):
             progress = self._step(group, progress, meter)
-            if progress.step % self.config.log_steps == 0:
-                rate = self.optimizer.param_groups[0]["lr"]
-                self._write("train", progress, meter.numbers() | {"learning_rate": rate})
-                meter = Meter()
+            if progress.lined == self.config.log_steps:
+                progress, meter = self._log(progress, meter), Meter()
             if progress.step % self.config.checkpoint_steps == 0:
                 self.save(progress)
-            if progress.step >= self.total_steps:
+            if progress.step >= self.last_step:
                 break
+        if progress.lined:
+            progress = self._log(progress, meter)
+        if progress.seen == 0:
+            raise CytoImageNetError(
+                f"Not one image of {self.config.dataset} made a batch: {progress.bad_rows} can't "
+                f"be decoded; --drop-last leaves out batches that aren't full."
+            )
         progress = replace(progress, epoch=progress.epoch + 1, step_in_epoch=0)
         self.scores = self.validate(progress)
         progress = replace(progress, best=max(progress.best, self.scores.get("accuracy", 0.0)))
@@ -183,42 +211,37 @@ class Run:
                 meter.waiting += time.perf_counter() - began
                 if batch is not None:
                     group.append(batch)
-            if not self._anyone(bool(group)):
+            if not self._sum(len(group)):
                 return
             yield group
 
     def _batches(self, progress: Progress) -> Iterator[Batch]:
-        used = progress.step_in_epoch * self.config.gradient_accumulation
         if not self.config.streaming:
             self.sampler.epoch, self.sampler.start = progress.epoch, progress.step_in_epoch
             yield from self.loader
             return
+        used = progress.step_in_epoch * self.config.gradient_accumulation
         self.source.epoch, self.source.skip = progress.epoch, used
         # Workers hold a copy of the source, so they are started again for each epoch.
-        for number, batch in enumerate(make_loader(self.source, None, self.config)):
-            if number >= used:
-                yield batch
+        yield from itertools.islice(make_loader(self.source, None, self.config), used, None)
 
     def _step(self, group: Sequence[Batch], progress: Progress, meter: Meter) -> Progress:
         """One step of the optimizer over the batches of all processes."""
-        self._follow_schedule(progress.step)
+        rate = self._follow_schedule(progress.step)
         count = self._sum(sum(len(batch.labels) for batch in group))
-        bad = self._sum(sum(len(batch.bad) for batch in group))
-        for batch in group:
-            for row in batch.bad:
-                self.say(f"left out: {row}")
-        self.model.train()
-        total = torch.zeros((), device=self.accelerator.device)
+        bad = self._sum(sum(left_out(batch, self.config) for batch in group))
+        total = torch.zeros((), device=self.device)
         parts: list[Batch | None] = list(group) or [None]
-        for at, batch in enumerate(parts):
-            last = at == len(parts) - 1
-            with self.accelerator.no_sync(self.model) if not last else contextlib.nullcontext():
-                total += self._backward(batch, progress.step, at, max(count, 1))
-        loss = float(self.accelerator.reduce(total, "sum")) if self.world > 1 else float(total)
+        for micro, batch in enumerate(parts):
+            last = micro == len(parts) - 1
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(self.model):
+                total += self._backward(batch, progress, micro, max(count, 1))
+        loss = float(self.accelerator.reduce(total, "sum"))
         if not math.isfinite(loss):
             raise CytoImageNetError(
-                f"The loss became {loss} at step {progress.step}. The last checkpoint is whole; "
-                f"lower --learning-rate or set --clip-grad, and give another --output-dir."
+                f"The loss became {loss} at step {progress.step} (learning rate {rate:.3g}). The "
+                f"last checkpoint is whole; lower --learning-rate or set --clip-grad, and give "
+                f"another --output-dir."
             )
         if self.config.clip_grad:
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip_grad)
@@ -226,141 +249,97 @@ class Run:
         self.optimizer.zero_grad()
         if self.averaged is not None:
             self.averaged.update(self.network, step=progress.step)
-        meter.add(loss, count)
+        meter.images += count
         return replace(
             progress,
             step=progress.step + 1,
             step_in_epoch=progress.step_in_epoch + 1,
             seen=progress.seen + count,
             bad_rows=progress.bad_rows + bad,
+            loss=progress.loss + loss,
+            lined=progress.lined + 1,
         )
 
-    def _backward(self, batch: Batch | None, step: int, part: int, count: int) -> torch.Tensor:
+    def _backward(
+        self, batch: Batch | None, progress: Progress, micro: int, count: int
+    ) -> torch.Tensor:
         """Loss and gradients of one batch, as its share of the mean over all processes."""
-        salt = hashing.rank(self.config.seed, "step", step, part, self.rank) % (1 << 63)
-        torch.manual_seed(salt)  # dropout and stochastic depth
-        generator = torch.Generator().manual_seed(salt)
-        device = self.accelerator.device
-        empty = batch is None or len(batch.labels) == 0
-        if empty:  # this process has no image left, but must take part in the exchange
-            size = self.config.image_size
-            images = torch.zeros(2, 1, size, size, dtype=torch.uint8, device=device)
-            labels = torch.zeros(2, dtype=torch.int64, device=device)
+        part, step = micro * self.world + self.rank, progress.step
+        if self.config.streaming:
+            place = part * self.config.batch_size
         else:
-            assert batch is not None
-            images = batch.images.to(device, non_blocking=True)
-            labels = batch.labels.to(device, non_blocking=True)
-        targets = functional.one_hot(labels, len(self.classes)).float()
-        pixels, targets = mix_batch(
-            augment(images, self.config, generator), targets, self.config, generator
-        )
+            place = self.sampler.place(progress.step_in_epoch, micro)
+        pixels, targets, weight = self.inputs.training(batch, step=step, part=part, place=place)
+        # A process without images takes part in the exchange of gradients, and in nothing else.
+        self.model.train(weight > 0 or self.synchronized)
+        # Dropout and stochastic depth draw from here on.
+        torch.manual_seed(hashing.rank(self.config.seed, "step", step, part) % (1 << 63))
         with self.accelerator.autocast():
-            logits = self.forward(self._input(pixels))
+            logits = self.forward(pixels)
         losses = functional.cross_entropy(
             logits.float(), targets, label_smoothing=self.config.label_smoothing, reduction="sum"
         )
-        share = losses * (0.0 if empty else 1.0) / count
+        share = losses * weight / count
         self.accelerator.backward(share * self.world)  # processes are averaged
         return share.detach()
 
-    def _input(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Gray in 0..1 to three normalized channels."""
-        image = (pixels.expand(-1, 3, -1, -1) - self.mean) / self.std
-        layout = torch.channels_last if self.config.channels_last else torch.contiguous_format
-        return image.contiguous(memory_format=layout)
-
-    def _follow_schedule(self, step: int) -> None:
-        rate = self.config.learning_rate * rate_factor(step, self.total_steps, self.config)
+    def _follow_schedule(self, step: int) -> float:
+        rate = self.config.learning_rate * rate_factor(step, self.planned_steps, self.config)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        return rate
 
-    # -- validation ------------------------------------------------------------------------------
+    # -- validation and the end -----------------------------------------------------------------
 
-    @torch.inference_mode()
     def validate(self, progress: Progress) -> dict[str, float]:
-        """Score the validation split; every row counts once."""
+        """Score the validation split."""
         if self.validation is None:
             return {}
-        predictions, references, loss = self.predict(self.validation)
-        scores = classification(predictions, references, len(self.classes))
-        scores["loss"] = loss
+        found = predict(self.final, self.validation, self.inputs, self.accelerator)
+        scores = classification(found.ranked, found.truth, len(self.classes))
+        scores["loss"] = found.loss
         self._write("validation", progress, scores)
-        table = per_class(predictions[:, 0], references, len(self.classes))
         if self.accelerator.is_main_process:
-            rows = [
-                {"class": name, "images": int(n), "predicted": int(p), "right": int(r)}
-                for name, (n, p, r) in zip(self.classes, table, strict=True)
-            ]
-            files.write_json(self.output / "classes.json", rows)
+            write_classes(self.output, self.classes, found)
         return scores
-
-    @torch.inference_mode()
-    def predict(self, split: Split) -> tuple[np.ndarray, np.ndarray, float]:
-        """Rank the classes of each row of a split.
-
-        Returns:
-            (n, 7 or fewer) class numbers, (n,) true classes, mean loss; gathered over processes.
-        """
-        model = self.averaged.module if self.averaged is not None else self.model
-        model.eval()
-        source, sampler = self._evaluation(split)
-        ranked, truth, loss = [], [], 0.0
-        for batch in make_loader(source, sampler, self.config):
-            if len(batch.labels) == 0:
-                continue
-            images = batch.images.to(self.accelerator.device)
-            with self.accelerator.autocast():
-                logits = model(self._input(plain(images))).float().cpu()
-            loss += float(functional.cross_entropy(logits, batch.labels, reduction="sum"))
-            ranked += logits.topk(min(7, len(self.classes))).indices.tolist()
-            truth += batch.labels.tolist()
-        everyone = accelerate.utils.gather_object([(ranked, truth, loss)])
-        rows = [row for part in everyone for row in part[0]]
-        labels = [label for part in everyone for label in part[1]]
-        return np.array(rows), np.array(labels), sum(part[2] for part in everyone) / len(labels)
-
-    def _evaluation(self, split: Split) -> tuple[Any, Any]:
-        if self.config.streaming:
-            return StreamBatches(split, process=self.rank, processes=self.world, train=False), None
-        return MapBatches(split), EvalSampler(len(split), self.config, self.rank, self.world)
-
-    # -- the end ---------------------------------------------------------------------------------
 
     def finish(self, progress: Progress) -> dict[str, Any]:
         """Write the model folder."""
-        final = {
-            **(self.scores or self.validate(progress)),
+        scores = self.scores or self.validate(progress)
+        numbers = {
             "steps": progress.step,
             "epochs": progress.epoch,
             "images_seen": progress.seen,
             "bad_rows": progress.bad_rows,
+            "best_accuracy": progress.best,
         }
         if self.accelerator.is_main_process:
-            network = self.averaged.module if self.averaged is not None else self.network
-            save_model(network, self.output / "model", classes=self.classes, config=self.config)
-            files.write_json(self.output / "final.json", final)
+            save_model(self.final, self.output / "model", classes=self.classes, config=self.config)
+            files.write_json(self.output / "final.json", scores | numbers)
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
-        return final
+        return scores | numbers
+
+    def _log(self, progress: Progress, meter: Meter) -> Progress:
+        """Write the mean loss since the last line."""
+        rate = self.optimizer.param_groups[0]["lr"]
+        mean = {"loss": progress.loss / progress.lined, "learning_rate": rate}
+        self._write("train", progress, mean | meter.numbers())
+        return replace(progress, loss=0.0, lined=0)
 
     def _write(self, kind: str, progress: Progress, numbers: Mapping[str, float]) -> None:
         """Add a line to metrics.jsonl, and tell it."""
-        if not self.accelerator.is_main_process:
-            return
-        place = {"epoch": progress.epoch, "step": progress.step}
-        self.say(write_line(self.output, kind, place, numbers))
+        if self.accelerator.is_main_process:
+            place = {"epoch": progress.epoch, "step": progress.step}
+            self.say(write_line(self.output, kind, place, numbers))
         if self.config.tracker:
-            self.accelerator.log(dict(numbers), step=progress.step)
+            named = {f"{kind}/{key}": value for key, value in numbers.items()}
+            self.accelerator.log(named, step=progress.step)
 
     def say(self, text: str) -> None:
         """Tell people, once."""
         self.accelerator.print(text)
 
     def _sum(self, value: int) -> int:
-        if self.world == 1:
-            return value
-        own = torch.tensor(value, device=self.accelerator.device)
+        own = torch.tensor(value, device=self.device)
         return int(self.accelerator.reduce(own, "sum"))
-
-    def _anyone(self, value: bool) -> bool:
-        return bool(self._sum(int(value)))

@@ -1,0 +1,166 @@
+"""From encoded images to gray squares: exactly Pillow's pixels, faster where a file allows it.
+
+Files come from anybody: formats are named, sizes are bounded, and nothing that fails ends a run.
+"""
+
+import io
+import struct
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import imagecodecs
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+
+from cytoimagenet_hf.pretraining.config import TrainConfig
+from cytoimagenet_hf.schema import Limits
+
+_Bytes = npt.NDArray[np.uint8]
+
+_inflate: Any
+try:
+    from zlib_ng import zlib_ng as _inflate
+except ImportError:  # no wheel for this platform
+    _inflate = zlib
+
+_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP")  # not EPS: Pillow runs a program for it
+# Signature, and a header of the one kind that has a short way: 8-bit gray, not interlaced.
+_HEADER = struct.Struct(">8sI4sIIBBBBBI")
+_SIGNATURE, _KIND = b"\x89PNG\r\n\x1a\n", (8, 0, 0, 0, 0)
+
+
+class Batch(NamedTuple):
+    """Images of one step and process."""
+
+    images: torch.Tensor  # (n, 1, size, size) uint8
+    labels: torch.Tensor  # (n,) int64
+    rows: torch.Tensor  # (n,) int64, row numbers in the split; -1 when streaming
+    bad: tuple[str, ...] = ()  # rows that nobody could decode, and why
+
+
+def decode_batch(
+    images: Sequence[Mapping[str, Any] | None],
+    labels: Sequence[int],
+    numbers: Sequence[int],
+    config: TrainConfig,
+) -> Batch:
+    """Decode and resize images; those that nobody can decode are left out and named.
+
+    Args:
+        images: {bytes, path} as `datasets` stores them; where there are no bytes the path is read.
+        labels: of each.
+        numbers: of their rows.
+        config: of the run.
+    """
+    pixels, kept, bad = [], [], []
+    for at, image in enumerate(images):
+        try:
+            pixels.append(decode(_encoded(image), config.image_size))
+            kept.append(at)
+        except Exception as error:  # decoders raise all kinds on damaged bytes; the run lives on
+            path = (image or {}).get("path")
+            bad.append(f"row {numbers[at]} ({path}): {type(error).__name__}: {error}")
+    size = config.image_size
+    stacked = np.stack(pixels) if pixels else np.zeros((0, size, size), np.uint8)
+    return Batch(
+        torch.from_numpy(stacked[:, None]),
+        torch.tensor([labels[at] for at in kept], dtype=torch.int64),
+        torch.tensor([numbers[at] for at in kept], dtype=torch.int64),
+        tuple(bad),
+    )
+
+
+def decode(encoded: bytes, size: int) -> _Bytes:
+    """Decode an image to gray and resize it to a square, aspect ratio ignored.
+
+    The resizing is Pillow's antialiased bilinear one: what the exported model's own preprocessing
+    does, so that its numbers are those of validation. Color is averaged over channels (paper 2.2).
+
+    Returns:
+        (size, size) uint8.
+    """
+    known = _plain_png(encoded)
+    if known is not None:
+        gray = Image.fromarray(known)
+    else:
+        with Image.open(io.BytesIO(encoded), formats=_FORMATS) as image:
+            if image.width * image.height > Limits().pixels:
+                raise ValueError(f"{image.width} x {image.height} pixels are too many")
+            gray = image.convert("L") if image.mode in ("1", "L") else _gray(image)
+    if gray.size != (size, size):
+        gray = gray.resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(gray)
+
+
+def _encoded(image: Mapping[str, Any] | None) -> bytes:
+    """Take the bytes of a row, or read its file (image folders hold paths)."""
+    if image is None:
+        raise ValueError("no image")
+    if image["bytes"] is not None:
+        return bytes(image["bytes"])
+    from datasets.utils.file_utils import xopen  # also members of archives, and remote files
+
+    with xopen(image["path"], "rb") as stream:
+        return bytes(stream.read())
+
+
+def _gray(image: Image.Image) -> Image.Image:
+    if image.mode.startswith(("I", "F")):  # Pillow would cut all above 255 off
+        raise ValueError(f"{image.mode} is not an 8-bit image: scale its values to 0..255 first")
+    mean = np.asarray(image.convert("RGB"), np.float32).mean(axis=-1)
+    return Image.fromarray(np.rint(mean).astype(np.uint8))
+
+
+def _plain_png(encoded: bytes) -> _Bytes | None:
+    """Decode an 8-bit gray PNG of nothing but header, pixels and end; None for other files.
+
+    Where all rows have the filter none, left or above (imaging/png.py gives all rows one), undoing
+    it is one cumulative sum.
+
+    Raises:
+        ValueError, zlib.error: the file is damaged.
+    """
+    if len(encoded) < _HEADER.size:
+        return None
+    signature, length, name, width, height, *kind, _ = _HEADER.unpack_from(encoded)
+    if (signature, length, name, tuple(kind)) != (_SIGNATURE, 13, b"IHDR", _KIND):
+        return None
+    if not 0 < width * height <= Limits().pixels:
+        raise ValueError(f"{width} x {height} pixels")
+    body = _only_pixels(encoded)
+    if body is None:
+        return None
+    state = _inflate.decompressobj()
+    raw = state.decompress(body, height * (width + 1) + 1)
+    if len(raw) != height * (width + 1) or not state.eof:
+        return None  # Pillow says what is wrong with it, if anything
+    rows = np.frombuffer(raw, np.uint8).reshape(height, width + 1)
+    first = int(rows[0, 0])
+    if first > 2 or (rows[:, 0] != first).any():
+        return np.asarray(imagecodecs.png_decode(encoded))
+    if first == 0:
+        return np.ascontiguousarray(rows[:, 1:])
+    return np.cumsum(rows[:, 1:], axis=2 - first, dtype=np.uint8)
+
+
+def _only_pixels(encoded: bytes) -> bytes | None:
+    """Join the pixel chunks of a file that holds nothing else behind its header; else None."""
+    parts: list[bytes] = []
+    at = _HEADER.size
+    if zlib.crc32(encoded[12:29]) != int.from_bytes(encoded[29:33], "big"):
+        return None
+    while at + 12 <= len(encoded):
+        size, name = struct.unpack_from(">I4s", encoded, at)
+        end = at + 8 + size
+        if zlib.crc32(encoded[at + 4 : end]) != int.from_bytes(encoded[end : end + 4], "big"):
+            return None
+        if name == b"IEND":
+            return b"".join(parts) if end + 4 == len(encoded) else None
+        if name != b"IDAT":
+            return None
+        parts.append(encoded[at + 8 : end])
+        at = end + 4
+    return None
