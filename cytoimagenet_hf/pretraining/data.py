@@ -5,15 +5,19 @@ Images arrive as uint8 gray; everything random happens later, on the device (aug
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from cytoimagenet_hf import hashing
+from cytoimagenet_hf.errors import CytoImageNetError
 from cytoimagenet_hf.pretraining.config import TrainConfig
 from cytoimagenet_hf.pretraining.decoding import Batch, decode_batch
 from cytoimagenet_hf.pretraining.sampling import EvalSampler, Rows, StepSampler
+
+_MADE_BY_BUILD = ("SHA256SUMS", "build.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +80,18 @@ def open_split(config: TrainConfig, split: str) -> Split:
 
 
 def _load(config: TrainConfig, split: str, **options: Any) -> Any:  # noqa: ANN401
-    from cytoimagenet_hf.hub.loading import load_dataset
+    from cytoimagenet_hf.hub import loading
 
+    name = config.name or None
+    options |= {"split": split, "streaming": config.streaming, "revision": config.revision or None}
     try:
-        return load_dataset(
-            config.dataset,
-            config.name or None,
-            split=split,
-            streaming=config.streaming,
-            revision=config.revision or None,
-            **options,
-        )
+        if _of_others(Path(config.dataset)):
+            import datasets
+
+            return datasets.load_dataset(config.dataset, name, **options)
+        return loading.load_dataset(config.dataset, name, **options)
+    except OSError as error:
+        raise CytoImageNetError(f"{config.dataset} can't be read: {error}") from error
     except ValueError as error:
         if "split" not in str(error).lower():
             raise
@@ -94,6 +99,14 @@ def _load(config: TrainConfig, split: str, **options: Any) -> Any:  # noqa: ANN4
             f"{config.dataset}: {error} Name them with --train-split and --validation-split; "
             f"--validation-split= with nothing behind it trains without."
         ) from error
+
+
+def _of_others(folder: Path) -> bool:
+    """Say whether a folder is one that no build of ours made, which `datasets` reads by its rules.
+
+    Folders of ours are checked for being whole and of one build first (hub/loading.py).
+    """
+    return folder.is_dir() and not any((folder / name).exists() for name in _MADE_BY_BUILD)
 
 
 def _labels(rows: Any, config: TrainConfig, split: str) -> Rows:  # noqa: ANN401
