@@ -120,7 +120,9 @@ def build_catalog(entry: SourceInput, to: Path, *, from_tables: bool = False) ->
 def read_catalog(folder: Path, names: Iterable[str]) -> pa.Table:
     """Read the catalogs of some sources as one table, in order of source and id."""
     tables = [pq.read_table(folder / f"{name}.parquet") for name in sorted(names)]
-    return pa.concat_tables(tables).unify_dictionaries()  # combining chunks would double memory
+    table = pa.concat_tables(tables).unify_dictionaries()  # combining chunks would double memory
+    pa.default_memory_pool().release_unused()
+    return table
 
 
 def planned_fields(catalog: pa.Table) -> tuple[Fields, np.ndarray]:
@@ -170,7 +172,7 @@ def _numbered(ids: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
         return first, of_row
     is_new = np.ones(len(ids), np.bool_)
     is_new[1:] = pc.not_equal(before, after).to_numpy()
-    return np.flatnonzero(is_new), np.cumsum(is_new, dtype=np.int64) - 1
+    return np.flatnonzero(is_new), np.cumsum(is_new, dtype=np.int32) - 1
 
 
 def split_cell(text: str | None) -> tuple[str, ...]:
@@ -182,7 +184,7 @@ def _cells(column: pa.DictionaryArray, first: np.ndarray, of_row: np.ndarray) ->
     """Code one category a field; the values of several records are united."""
     column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     texts = column.dictionary.to_pylist()
-    codes = column.indices.fill_null(-1).to_numpy().astype(np.int32)
+    codes = column.indices.fill_null(-1).to_numpy().astype(np.int32, copy=False)
     per_field = codes[first]
     differing = np.unique(of_row[codes != per_field[of_row]])
     united: dict[int, set[str]] = {int(field): set() for field in differing}

@@ -158,8 +158,9 @@ class _Strata:
         self._hashes = {
             category: _cell_hashes(category, fields.cells[category]) for category in CATEGORIES
         }
-        self._origin = ranks(0, "source", fields.source_names)[fields.sources]
-        self._total = self._origin.copy()
+        self._sources = fields.sources
+        self._origins = ranks(0, "source", fields.source_names)
+        self._total = self._origins[fields.sources]
         for category in CATEGORIES:
             self._total += self._hashes[category][fields.cells[category].codes]
 
@@ -169,7 +170,7 @@ class _Strata:
 
     def coarse(self, rows: Rows, own: str) -> Keys:
         """Source, organism and cell type, without the label's own category."""
-        keys: Keys = self._origin[rows]
+        keys: Keys = self._origins[self._sources[rows]]
         for category in _COARSE:
             if category != own:
                 keys = keys + self._hashed(category, rows)
@@ -237,8 +238,9 @@ class _Index:
         shifted = cells.codes + 1  # no value comes first
         if len(cells.texts) < _RADIX:
             shifted = shifted.astype(np.uint16)
-        self._order = np.argsort(shifted, kind="stable").astype(np.int32)
-        self._edges = np.cumsum(np.bincount(shifted, minlength=len(cells.texts) + 1)).tolist()
+        edges = np.cumsum(np.bincount(shifted, minlength=len(cells.texts) + 1))
+        self._order = np.argsort(shifted, kind="stable")[edges[0] :].astype(np.int32)
+        self._edges = (edges - edges[0]).tolist()
         self._cells: dict[str, list[int]] = {}
         for code, text in enumerate(cells.texts):
             for value in text.split(JOINT):
