@@ -29,6 +29,10 @@ class DatasetNotAvailableError(CytoImageNetError):
     """No curated data set was found where it was looked for; the message lists the ways forward."""
 
 
+class PushError(CytoImageNetError):
+    """The Hub can't be reached or refuses; what was to be pushed is whole on this machine."""
+
+
 class ImageRefusedError(CytoImageNetError):
     """One image or window can't be used; the run goes on and counts it.
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.hub_server import READ_TOKEN, TOKEN, card_errors, run_client, serving_hub
+from tests.hub_server import READ_TOKEN, TOKEN, run_client, serving_hub
+from tests.loopback.cards import card_errors
 
 BIG = bytes(range(256)) * 100  # 25,600 bytes: LFS
 SMALL = b"text\n"
