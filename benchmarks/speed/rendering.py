@@ -16,7 +16,8 @@ from _timing import Figure, Options, compare, cores, run
 from PIL import Image
 
 from cytoimagenet_hf import hashing
-from cytoimagenet_hf.curation import rendering
+from cytoimagenet_hf.curation import jobs as work
+from cytoimagenet_hf.curation import records
 from cytoimagenet_hf.curation.parameters import Parameters
 from cytoimagenet_hf.imaging import intensity, png, readers, windows
 
@@ -31,7 +32,7 @@ STAGES = {
         (windows, "contrast"),
     ],
     "tables": [(intensity, "look_up")],
-    "shrink": [(rendering, "shrink")],
+    "shrink": [(records, "shrink")],
     "PNG": [(png, "encode")],
     "hashing": [(hashing, "sha256_file"), (hashing, "pixel_sha256")],
 }
@@ -75,10 +76,10 @@ def ours(files: Sequence[Path], *, quadrants: bool) -> list[dict]:
     With `quadrants` all of them are whole quadrants, else of mixed scales, as in a real build.
     """
     jobs = tuple(
-        rendering.PlaneJob(str(file), f"stain {at}", 0, 0, None) for at, file in enumerate(files)
+        work.PlaneJob(str(file), f"stain {at}", 0, 0, None) for at, file in enumerate(files)
     )
-    return rendering.render_record(
-        rendering.RecordJob(f"speed/{files[0].name}", jobs, WANTED),
+    return records.render_record(
+        work.RecordJob(f"speed/{files[0].name}", jobs, WANTED),
         lambda job: readers.read_plane(Path(job.path)),
         lambda path: hashing.sha256_file(Path(path)),
         Parameters(min_crop_side=_least_quadrant(files[0])) if quadrants else Parameters(),

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cytoimagenet_hf.curation.jobs import ChunkJob, RecordJob
 from cytoimagenet_hf.curation.parameters import Parameters
-from cytoimagenet_hf.curation.rendering import ChunkJob, RecordJob
 from cytoimagenet_hf.errors import BuildError, ImageRefusedError
 from cytoimagenet_hf.hashing import rank
 from cytoimagenet_hf.imaging import windows

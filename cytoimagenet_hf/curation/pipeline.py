@@ -25,19 +25,12 @@ from cytoimagenet_hf.curation.documents import versions
 from cytoimagenet_hf.curation.engine import Lost, Pool
 from cytoimagenet_hf.curation.estimate import check_space, estimate
 from cytoimagenet_hf.curation.gallery import draw_build
+from cytoimagenet_hf.curation.jobs import ChunkJob, ChunkResult, after_trial, next_try
 from cytoimagenet_hf.curation.material import Material
 from cytoimagenet_hf.curation.parameters import Parameters
 from cytoimagenet_hf.curation.planning import LabelPlan, chunk_jobs, make_plan
 from cytoimagenet_hf.curation.progress import Progress, Silent
-from cytoimagenet_hf.curation.rendering import (
-    ChunkJob,
-    ChunkResult,
-    after_trial,
-    content_of,
-    is_rendered,
-    next_try,
-    render_chunk,
-)
+from cytoimagenet_hf.curation.rendering import content_of, is_rendered, render_chunk
 from cytoimagenet_hf.curation.summary import Summary
 from cytoimagenet_hf.errors import BuildError, DiskError
 

@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 
 from cytoimagenet_hf import __version__, files, hashing
 from cytoimagenet_hf.curation.catalog import planned_fields, usable_records
+from cytoimagenet_hf.curation.jobs import ChunkJob, PlaneJob, RecordJob
 from cytoimagenet_hf.curation.labels import Fields, LabelRow, Plan, plan_labels
 from cytoimagenet_hf.curation.parameters import Parameters
-from cytoimagenet_hf.curation.rendering import ChunkJob, PlaneJob, RecordJob
 
 PLAN = pa.schema(
     [

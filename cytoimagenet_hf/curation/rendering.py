@@ -5,36 +5,27 @@ refused, and one for a record that can't be used at all. Rows carry no label, so
 plan those of windows still wanted are used again.
 """
 
-import contextlib
 import functools
-import hashlib
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from cytoimagenet_hf import __version__, files, hashing
 from cytoimagenet_hf.curation.engine import Guard
+from cytoimagenet_hf.curation.jobs import ChunkJob, ChunkResult, PlaneJob, RecordJob
 from cytoimagenet_hf.curation.parameters import Parameters
-from cytoimagenet_hf.errors import BuildError, ImageRefusedError
-from cytoimagenet_hf.imaging import png, windows
-from cytoimagenet_hf.imaging.intensity import normalize
-from cytoimagenet_hf.imaging.readers import cut, probe, read_plane
-from cytoimagenet_hf.imaging.resize import shrink
+from cytoimagenet_hf.curation.records import RawReader, render_record
+from cytoimagenet_hf.errors import BuildError
+from cytoimagenet_hf.imaging import png
 
 # CPU time of a record before its worker is ended (design 5).
 _FIELD_SECONDS = 5.0
 _PIXELS_A_SECOND = 1 << 21
 _PATIENCE = 4  # times as much when it is tried alone
 
-_THUMBNAIL = 96  # pixels, longest side of the picture kept of a refused window
 _OPEN_CHUNKS = 64  # rendered files mapped at a time
-_PLANES_KEPT = 2  # decoded planes kept, as the cells of one image follow each other
 
 SCHEMA = pa.schema(
     [
@@ -66,53 +57,6 @@ SCHEMA = pa.schema(
 _SIGNATURE = b"cytoimagenet_hf signature"
 _PARAMETERS = b"cytoimagenet_hf parameters"
 _CONTENT = b"cytoimagenet_hf content"
-
-
-@dataclass(frozen=True, slots=True)
-class PlaneJob:
-    """One plane to read."""
-
-    path: str
-    stain: str
-    page: int
-    series: int
-    box: tuple[int, int, int, int] | None
-
-
-@dataclass(frozen=True, slots=True)
-class RecordJob:
-    """One record to render and how many windows are wanted of it."""
-
-    id: str
-    planes: tuple[PlaneJob, ...]
-    wanted: int
-
-
-@dataclass(frozen=True, slots=True)
-class ChunkJob:
-    """The planned records of consecutive fields of one source."""
-
-    name: str  # "bbbc022-00003"
-    root: Path
-    records: tuple[RecordJob, ...]
-    parameters: Parameters
-    to: Path
-    lost: tuple[tuple[str, str], ...] = ()  # (record, reason): killed its worker twice, refuse it
-    patient: frozenset[str] = frozenset()  # records that may take longer
-    is_trial: bool = False  # render a single suspect record alone, and write nothing
-    siblings: tuple[RecordJob, ...] = ()  # of a trial: all records of the chunk
-
-
-@dataclass(slots=True)
-class ChunkResult:
-    """What was done for one chunk."""
-
-    name: str
-    kept: int = 0
-    rendered: int = 0  # records
-    reused: int = 0
-    dropped: int = 0  # records in the old file that nobody wants any more
-    refused: Counter[str] = field(default_factory=Counter)
 
 
 def render_chunk(job: ChunkJob, guard: Guard | None = None, *, rehash: bool = False) -> ChunkResult:
@@ -162,25 +106,6 @@ def render_chunk(job: ChunkJob, guard: Guard | None = None, *, rehash: bool = Fa
     return result
 
 
-def next_try(job: ChunkJob, item: str, reason: str) -> ChunkJob:
-    """Say what to do about a record at which a worker died.
-
-    The first time it is tried once alone, with more time; when that fails too it is refused.
-    """
-    if job.is_trial:
-        whole = replace(job, is_trial=False, records=job.siblings, siblings=())
-        return replace(whole, lost=(*whole.lost, (item, reason)))
-    (record,) = (one for one in job.records if one.id == item)
-    return replace(
-        job, is_trial=True, records=(record,), siblings=job.records, patient=job.patient | {item}
-    )
-
-
-def after_trial(job: ChunkJob) -> ChunkJob:
-    """The chunk of a record that went well when it was tried alone."""
-    return replace(job, is_trial=False, records=job.siblings, siblings=())
-
-
 def _guarded_rows(
     job: ChunkJob, record: RecordJob, reader: "RawReader", guard: Guard | None
 ) -> list[dict[str, Any]]:
@@ -214,103 +139,6 @@ def content_of(job: ChunkJob) -> str:
     return str(rendered.schema.metadata[_CONTENT].decode())
 
 
-def render_record(
-    record: RecordJob,
-    plane_of: Callable[[PlaneJob], npt.NDArray[Any]],
-    sha256_of: Callable[[str], str],
-    parameters: Parameters,
-) -> list[dict[str, Any]]:
-    """Render one record to rows of `SCHEMA` (all but `stamp`).
-
-    Args:
-        record: what to render.
-        plane_of: reads a plane; may raise ImageRefusedError.
-        sha256_of: hashes a raw file by its path.
-        parameters: thresholds and seed.
-    """
-    base: dict[str, Any] = {"idx": record.id, "wanted": record.wanted}
-    try:
-        base["source_sha256"] = source_sha256(record.planes, sha256_of)
-        crops = cut_record(record, plane_of, parameters)
-    except ImageRefusedError as refused:
-        return [{**base, "window": "", "reason": refused.reason, "detail": refused.detail}]
-    except MemoryError:
-        return [{**base, "window": "", "reason": "out of memory", "detail": record.planes[0].path}]
-    boxed = record.planes[0].box
-    return [{**base, **_crop_row(crop, boxed, parameters)} for crop in crops]
-
-
-def cut_record(
-    record: RecordJob, plane_of: Callable[[PlaneJob], npt.NDArray[Any]], parameters: Parameters
-) -> list[windows.Crop]:
-    """Normalize one record and cut its windows.
-
-    Raises:
-        ImageRefusedError: the record can't be used at all.
-    """
-    rules = parameters.rules()
-
-    def planes() -> Iterator[tuple[str, npt.NDArray[Any]]]:
-        for one in record.planes:  # one after another, so that a single one is held
-            pixels = plane_of(one)
-            height, width = pixels.shape[:2]
-            windows.check_size(height, width, rules)
-            yield one.stain, pixels
-            del pixels
-
-    plane = normalize(planes(), count=len(record.planes), percents=parameters.percents)
-    if record.planes[0].box:
-        return [windows.whole_record(plane, rules)]
-    return windows.crop_record(plane, record.id, record.wanted, rules)
-
-
-def source_sha256(planes: Iterable[PlaneJob], sha256_of: Callable[[str], str]) -> str:
-    """Identify a record by the bytes of its files and where in them it lies (design 3)."""
-    state = hashlib.sha256()
-    for plane in planes:
-        box = ",".join(map(str, plane.box)) if plane.box else ""
-        state.update(f"{sha256_of(plane.path)} {plane.series} {plane.page} {box}\n".encode())
-    return state.hexdigest()
-
-
-def _crop_row(
-    crop: windows.Crop, boxed: tuple[int, int, int, int] | None, parameters: Parameters
-) -> dict[str, Any]:
-    window = crop.window
-    x_min, y_min, x_max, y_max = boxed or window.box
-    row: dict[str, Any] = {
-        "window": window.name,
-        "order": window.order,
-        "reason": crop.reason,
-        "detail": "" if not crop.reason else f"contrast {crop.contrast:.2f}",
-        "contrast": crop.contrast,
-        "crop": window.scale != 1,
-        "scaling": 1 / window.scale,
-        "x_min": x_min,
-        "x_max": x_max,
-        "y_min": y_min,
-        "y_max": y_max,
-    }
-    if crop.pixels is None:
-        return row
-    if crop.reason:
-        return {**row, "thumbnail": png.encode(shrink(crop.pixels, _THUMBNAIL))}
-    return {
-        **row,
-        **_image_columns(crop.pixels, ""),
-        **_image_columns(shrink(crop.pixels, parameters.small_side), "small_"),
-    }
-
-
-def _image_columns(pixels: npt.NDArray[np.uint8], config: str) -> dict[str, Any]:
-    return {
-        f"{config}height": pixels.shape[0],
-        f"{config}width": pixels.shape[1],
-        f"{config}pixel_sha256": hashing.pixel_sha256(pixels),
-        f"{config}png": png.encode(pixels),
-    }
-
-
 class RenderedChunks:
     """Random access to rendered crops; files are mapped, a few at a time."""
 
@@ -329,45 +157,6 @@ class RenderedChunks:
     def _map(self, chunk: str) -> pa.Table:
         path = self._folder / f"{chunk}.arrow"
         return pa.ipc.open_file(pa.memory_map(str(path))).read_all().combine_chunks()
-
-
-class RawReader:
-    """Reads and hashes raw files under one root; the last planes and all hashes are kept."""
-
-    def __init__(self, root: Path, parameters: Parameters) -> None:
-        self._root = root
-        self._limits = parameters.limits()
-        self._decode = functools.lru_cache(_PLANES_KEPT)(self._decode_file)
-        self.sha256 = functools.cache(self._hash)
-
-    def plane(self, job: PlaneJob) -> npt.NDArray[Any]:
-        """Read one plane, cut to its box."""
-        if job.box is None:
-            return self._decode_file(job.path, job.page, job.series)
-        return cut(self._decode(job.path, job.page, job.series), job.box)
-
-    def pixels(self, record: RecordJob) -> int:
-        """Pixels of all planes of a record, by their headers."""
-        total = 0
-        for plane in record.planes:
-            with contextlib.suppress(ImageRefusedError):
-                header = probe(self._root / plane.path, limits=self._limits)
-                total += header.width * header.height
-        return total
-
-    def _decode_file(self, path: str, page: int, series: int) -> npt.NDArray[Any]:
-        pixels: npt.NDArray[Any] = read_plane(
-            self._root / path, page=page, series=series, limits=self._limits
-        )
-        return pixels
-
-    def _hash(self, path: str) -> str:
-        try:
-            return hashing.sha256_file(self._root / path)
-        except FileNotFoundError:
-            raise ImageRefusedError("missing file", path) from None
-        except OSError as error:
-            raise ImageRefusedError("unreadable", f"{path}: {error.strerror}") from None
 
 
 def _stamp(root: Path, planes: Iterable[PlaneJob]) -> str:

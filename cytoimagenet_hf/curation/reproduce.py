@@ -23,14 +23,9 @@ from cytoimagenet_hf import files
 from cytoimagenet_hf.curation.catalog import SourceInput
 from cytoimagenet_hf.curation.documents import versions
 from cytoimagenet_hf.curation.findings import UNREADABLE, told
+from cytoimagenet_hf.curation.jobs import PlaneJob, RecordJob
 from cytoimagenet_hf.curation.parameters import Parameters, from_dict
-from cytoimagenet_hf.curation.rendering import (
-    PlaneJob,
-    RawReader,
-    RecordJob,
-    cut_record,
-    source_sha256,
-)
+from cytoimagenet_hf.curation.records import RawReader, cut_record, source_sha256
 from cytoimagenet_hf.errors import (
     DatasetNotAvailableError,
     ImageRefusedError,

@@ -13,8 +13,8 @@ from cytoimagenet_hf.curation.assembly import Assembled
 from cytoimagenet_hf.curation.catalog import split_cell
 from cytoimagenet_hf.curation.engine import CRASHED, TIMEOUT
 from cytoimagenet_hf.curation.estimate import Estimate
+from cytoimagenet_hf.curation.jobs import ChunkJob, ChunkResult
 from cytoimagenet_hf.curation.planning import LabelPlan
-from cytoimagenet_hf.curation.rendering import ChunkJob, ChunkResult
 from cytoimagenet_hf.schema import SPLITS
 
 

@@ -10,9 +10,10 @@ from cytoimagenet_hf import simulation, sources
 from cytoimagenet_hf.curation import estimate as estimates
 from cytoimagenet_hf.curation.catalog import SourceInput, build_catalog, read_catalog
 from cytoimagenet_hf.curation.estimate import Estimate, check_space, estimate
+from cytoimagenet_hf.curation.jobs import ChunkJob, PlaneJob, RecordJob
 from cytoimagenet_hf.curation.parameters import Parameters
 from cytoimagenet_hf.curation.planning import chunk_jobs, make_plan
-from cytoimagenet_hf.curation.rendering import ChunkJob, PlaneJob, RecordJob, render_chunk
+from cytoimagenet_hf.curation.rendering import render_chunk
 from cytoimagenet_hf.errors import BuildError
 from tests.curation.material import SMALL, build_small
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import tifffile
 
-from cytoimagenet_hf.curation import pipeline, rendering
+from cytoimagenet_hf.curation import pipeline, records, rendering
 from cytoimagenet_hf.curation.engine import CRASHED, TIMEOUT
 from cytoimagenet_hf.curation.pipeline import build
 from tests.curation.builds import config, raw_data
@@ -25,7 +25,7 @@ def hostile(job, guard=None, *, rehash=False):
     """Render a chunk with a decoder that kills or hangs its process on files that ask for it."""
     rendering._FIELD_SECONDS = 1.0
     rendering._PIXELS_A_SECOND = 1 << 30
-    decode = rendering.read_plane
+    decode = records.read_plane
 
     def read_plane(path: Path, **options):
         asked = path.read_bytes()[-8:]
@@ -39,11 +39,11 @@ def hostile(job, guard=None, *, rehash=False):
             _burn(1.8)
         return decode(path, **options)
 
-    rendering.read_plane = read_plane
+    records.read_plane = read_plane
     try:
         return rendering.render_chunk(job, guard, rehash=rehash)
     finally:
-        rendering.read_plane = decode
+        records.read_plane = decode
 
 
 def _burn(seconds: float) -> None:

@@ -11,9 +11,10 @@ import tifffile
 from PIL import Image
 
 from cytoimagenet_hf import hashing
-from cytoimagenet_hf.curation import rendering
+from cytoimagenet_hf.curation import records, rendering
+from cytoimagenet_hf.curation.jobs import ChunkJob, PlaneJob, RecordJob
 from cytoimagenet_hf.curation.parameters import Parameters
-from cytoimagenet_hf.curation.rendering import ChunkJob, PlaneJob, RecordJob, render_chunk
+from cytoimagenet_hf.curation.rendering import render_chunk
 from cytoimagenet_hf.errors import ImageRefusedError
 
 PARAMETERS = Parameters(min_contrast=0.0)
@@ -80,7 +81,7 @@ def test_source_hash_is_over_files_and_places(root):
     """The record's hash is that of file hashes, series, page and box, written out by hand."""
     sums = {name: hashlib.sha256((root / name).read_bytes()).hexdigest() for name in ("0.tif",)}
     line = f"{sums['0.tif']} 0 2 1,2,3,4\n".encode()
-    made = rendering.source_sha256([plane("0.tif", box=(1, 2, 3, 4), page=2)], sums.__getitem__)
+    made = records.source_sha256([plane("0.tif", box=(1, 2, 3, 4), page=2)], sums.__getitem__)
     assert made == hashlib.sha256(line).hexdigest()
 
 
@@ -125,7 +126,7 @@ def test_unchanged_chunk_reads_no_raw_file(root, tmp_path, monkeypatch):
     def never(*_args, **_more):
         raise AssertionError("a raw file was read")
 
-    monkeypatch.setattr(rendering, "read_plane", never)
+    monkeypatch.setattr(records, "read_plane", never)
     again = render_chunk(job(root, tmp_path))
     assert (again.rendered, again.reused, again.kept) == (0, 4, 16)
     with pytest.raises(AssertionError, match="raw file"):  # the guard bites when it should
@@ -198,7 +199,7 @@ def test_out_of_memory_is_a_refusal(root, tmp_path):
     def too_much(_plane):
         raise MemoryError
 
-    (row,) = rendering.render_record(record, too_much, lambda _: "", PARAMETERS)
+    (row,) = records.render_record(record, too_much, lambda _: "", PARAMETERS)
     assert row["reason"] == "out of memory"
 
 

@@ -10,9 +10,9 @@ from cytoimagenet_hf import files
 from cytoimagenet_hf.curation import summary as summaries
 from cytoimagenet_hf.curation.catalog import build_catalog, read_catalog
 from cytoimagenet_hf.curation.estimate import Estimate
+from cytoimagenet_hf.curation.jobs import ChunkResult
 from cytoimagenet_hf.curation.parameters import Parameters
 from cytoimagenet_hf.curation.planning import chunk_jobs, make_plan
-from cytoimagenet_hf.curation.rendering import ChunkResult
 from tests.curation.material import build_small, entry_of, record
 
 
