@@ -59,14 +59,23 @@ class Distribution:
             value_of: a non-decreasing function of the raw values; because it is monotone, the
                 order statistics of the result are the function of the order statistics.
         """
-        position = (self.pixels - 1) * (percent / 100)
-        below = math.floor(position)
-        share = position - below
-        at = np.searchsorted(self.cumulated, [below, min(below + 1, self.pixels - 1)], "right")
+        below, above, share = _ranks(self.pixels, percent)
+        at = np.searchsorted(self.cumulated, [below, above], "right")
         low, high = (float(value) for value in value_of(self.values[at]))
-        # NumPy interpolates from the nearer end; one formula for both differs in the last bit.
-        step = high - low
-        return low + step * share if share < 0.5 else high - step * (1 - share)
+        return _between(low, high, share)
+
+
+def _ranks(count: int, percent: float) -> tuple[int, int, float]:
+    """Ranks of the two values that NumPy's linear percentile lies between, and how far along."""
+    position = (count - 1) * (percent / 100)
+    below = math.floor(position)
+    return below, min(below + 1, count - 1), position - below
+
+
+def _between(low: float, high: float, share: float) -> float:
+    """Interpolate from the nearer end, as NumPy does; one formula differs in the last bit."""
+    step = high - low
+    return low + step * share if share < 0.5 else high - step * (1 - share)
 
 
 def distribution(pixels: Plane) -> Distribution:
@@ -171,7 +180,7 @@ def normalize(
         return _merge(planes, count, percents)
     stain, pixels = next(iter(planes))
     raw, divisor = _gray(pixels)
-    low, high, noise = _measure(stain, raw, divisor, percents)
+    low, high, noise, _ = _measure(stain, raw, divisor, percents)
     value_of = functools.partial(_stretch, low=low, high=high, divisor=divisor)
     return Stretched(raw, value_of, (_block_means(raw),), (noise,))
 
@@ -189,9 +198,9 @@ def _merge(
         if raw.shape != merged.shape:
             shapes = f"{stain} is {_size(raw)}, the stains before it {_size(merged)}"
             raise ImageRefusedError("different shapes", shapes)
-        low, high, noise = _measure(stain, raw, divisor, percents)
+        low, high, noise, counted = _measure(stain, raw, divisor, percents)
         scaled = functools.partial(_stretch, low=low, high=high, divisor=divisor, top=float(share))
-        merged += look_up(raw, scaled, np.uint16)
+        merged += look_up(raw, scaled, np.uint16, counted=counted)
         grids.append(_block_means(raw))
         noises.append(noise)
         del pixels, raw
@@ -205,17 +214,33 @@ def _size(plane: Plane) -> str:
 
 
 def look_up(
-    raw: Plane, value_of: Callable[[Plane], Floats], dtype: type[Unsigned]
+    raw: Plane,
+    value_of: Callable[[Plane], Floats],
+    dtype: type[Unsigned],
+    *,
+    counted: Distribution | None = None,
 ) -> npt.NDArray[Unsigned]:
-    """Round `value_of(raw)` half to even into `dtype`, through a table where that is cheaper."""
+    """Round `value_of(raw)` half to even into `dtype`, through a table where that is cheaper.
+
+    Args:
+        raw: pixels.
+        value_of: a function of single values.
+        dtype: of the result.
+        counted: the distribution of `raw` where it is known; only its values are computed then.
+    """
     if raw.dtype.kind in "ui":
-        low, high = int(raw.min()), int(raw.max())
+        low, high = (
+            (int(counted.values[0]), int(counted.values[-1]))
+            if counted
+            else (int(raw.min()), int(raw.max()))
+        )
         if high - low < _COUNTED_RANGE:
-            table = np.rint(value_of(np.arange(low, high + 1))).astype(dtype)
-            if low >= 0 and high < 1 << 16:
-                padded = np.concatenate([np.zeros(low, dtype), table])
-                return padded.take(raw, mode="clip")
-            return table.take(np.subtract(raw, low, dtype=np.int64), mode="clip")
+            values = np.arange(low, high + 1) if counted is None else counted.values.astype("i8")
+            start = 0 if low >= 0 and high < 1 << 16 else low
+            table = np.zeros(high - start + 1, dtype)
+            table[values - start] = np.rint(value_of(values))
+            places = raw if start == 0 else np.subtract(raw, start, dtype=np.int64)
+            return table.take(places, mode="clip")
     rounded = np.empty(raw.shape, dtype)
     rows = max(1, _AT_ONCE // raw.shape[1])  # float64 copies of a whole large plane don't fit
     for top in range(0, len(raw), rows):
@@ -229,6 +254,7 @@ def stretch_window(
     *,
     low: float,
     high: float,
+    counted: Distribution | None = None,
 ) -> npt.NDArray[np.uint8]:
     """Stretch a window a second time and round once, half to even, to 8 bits.
 
@@ -237,13 +263,14 @@ def stretch_window(
         value_of: that plane's function.
         low: value (0..255) that becomes 0.
         high: value that becomes 255; above `low`.
+        counted: distribution of the window where it is known; saves time.
     """
 
     def again(raw: Plane) -> Floats:
         stretched: Floats = np.clip((value_of(raw) - low) / (high - low), 0, 1) * FULL
         return stretched
 
-    return look_up(window, again, np.uint8)
+    return look_up(window, again, np.uint8, counted=counted)
 
 
 def contrast(plane: Stretched, box: tuple[int, int, int, int] | None = None) -> float:
@@ -269,9 +296,17 @@ def contrast(plane: Stretched, box: tuple[int, int, int, int] | None = None) -> 
         if seen.size:
             bottom, top = SIGNAL_PERCENTILES
             top = max(top, 100 - 100 * SPOT_BLOCKS / seen.size)
-            low, high = np.percentile(seen.astype(np.float64), (bottom, top))
-            best = max(best, float(high - low) / (noise / BLOCK))
+            low, high = _float_percentiles(seen, (bottom, top))
+            best = max(best, (high - low) / (noise / BLOCK))
     return best
+
+
+def _float_percentiles(values: Plane, percents: Sequence[float]) -> list[float]:
+    """Equal to `np.percentile` of the values in float64, at half of its cost."""
+    ranks = [_ranks(values.size, percent) for percent in percents]
+    wanted = sorted({rank for below, above, _ in ranks for rank in (below, above)})
+    parted = np.partition(values, wanted, axis=None)
+    return [_between(float(parted[low]), float(parted[high]), share) for low, high, share in ranks]
 
 
 def noise_of(raw: Plane, smallest_step: float) -> float:
@@ -311,8 +346,8 @@ def _gray(pixels: Plane) -> tuple[Plane, int]:
 
 def _measure(
     stain: str, raw: Plane, divisor: int, percents: tuple[float, float]
-) -> tuple[float, float, float]:
-    """Return lower and upper percentile and noise of a plane, or refuse it."""
+) -> tuple[float, float, float, Distribution]:
+    """Return lower and upper percentile, noise and values of a plane, or refuse it."""
     # The minimum of a plane that holds NaN is NaN, and NaN compares as False.
     if raw.dtype.kind == "f" and not -_LARGEST < float(raw.min()) <= float(raw.max()) < _LARGEST:
         raise ImageRefusedError(
@@ -333,7 +368,7 @@ def _measure(
             "constant", f"stain {stain}: percentiles {percents[0]} and {percents[1]} equal {low:g}"
         )
     step = float(np.diff(counted.values.astype(np.float64)).min())
-    return low, high, noise_of(raw, step)
+    return low, high, noise_of(raw, step), counted
 
 
 def _stretch(raw: Plane, *, low: float, high: float, divisor: int = 1, top: float = FULL) -> Floats:

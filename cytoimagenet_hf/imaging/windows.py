@@ -173,8 +173,9 @@ def whole_record(plane: Stretched, rules: Rules) -> Crop:
     height, width = plane.shape
     window = Window(WHOLE, 0, 1, (0, 0, width, height))
     seen = contrast(plane)
-    reason = _emptiness(distribution(plane.raw), plane) or _faint(seen, rules)
-    pixels = look_up(plane.raw, plane.value_of, np.uint8)
+    counted = distribution(plane.raw)
+    reason = _emptiness(counted, plane) or _faint(seen, rules)
+    pixels = look_up(plane.raw, plane.value_of, np.uint8, counted=counted)
     return Crop(window, pixels, seen, reason)
 
 
@@ -186,7 +187,7 @@ def _cut(plane: Stretched, window: Window, rules: Rules) -> Crop:
     low, high = (counted.percentile(percent, plane.value_of) for percent in rules.percents)
     if high <= low:
         return Crop(window, None, 0.0, "binary" if len(counted.values) == 2 else "constant")
-    pixels = stretch_window(raw, plane.value_of, low=low, high=high)
+    pixels = stretch_window(raw, plane.value_of, low=low, high=high, counted=counted)
     seen = contrast(plane, window.box)
     reason = _emptiness(counted, plane)
     if not reason and counted.percentile(75, plane.value_of) == 0:
