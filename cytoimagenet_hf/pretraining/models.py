@@ -70,7 +70,7 @@ def _fixed_size(config: TrainConfig) -> bool:
     """Say whether a network has to be told the size of images (transformers with positions)."""
     if ":" in config.model:
         return False
-    known = timm.get_pretrained_cfg(config.model)
+    known = timm.get_pretrained_cfg(config.model.partition(".")[0])
     return bool(known and known.fixed_input_size)
 
 
@@ -95,13 +95,16 @@ def check_model(config: TrainConfig) -> None:
     if source == "hf-hub":
         _check_reach(rest, config.model)
         return
-    base, _, tag = config.model.partition(".")
+    base, _, _ = config.model.partition(".")
     if not timm.is_model(base):
         near = difflib.get_close_matches(base, timm.list_models(), n=3) or ["tf_efficientnet_b0"]
         raise ValueError(f"Unknown timm model {config.model!r}. Did you mean {', '.join(near)}?")
     if not config.pretrained:
         return
-    weights = timm.get_pretrained_cfg(config.model, allow_unregistered=not tag)
+    try:
+        weights = timm.get_pretrained_cfg(config.model)
+    except RuntimeError:  # a tag that there isn't
+        weights = None
     if weights is None or not weights.hf_hub_id:
         known = ", ".join(timm.list_pretrained(base + ".*"))
         raise ValueError(f"{config.model} has no pretrained weights; there are: {known or 'none'}.")
