@@ -31,7 +31,9 @@ def ome_series(
     root = _parse(description)
     if root is None:
         return None
-    places, sizes = [], []
+    places: Series = []
+    sizes: list[int] = []
+    found = 0
     for pixels in root.iterfind("{*}Image/{*}Pixels"):
         order, size = _dimensions(pixels)
         planes = size["C"] * size["Z"] * size["T"]
@@ -39,7 +41,8 @@ def ome_series(
             raise ImageRefusedError("too large", f"{planes} planes, more than {limits.pages}")
         places.append(_places(pixels, order, size, (root.get("UUID"), directories)))
         sizes.append(planes)
-        if sum(map(len, places)) > limits.pages:
+        found += max(1, len(places[-1]))
+        if found > limits.pages:
             raise ImageRefusedError("too large", f"more than {limits.pages} planes in all series")
     return (places, sizes) if places else None
 

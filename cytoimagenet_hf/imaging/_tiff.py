@@ -227,6 +227,12 @@ def _check_segments(page: Page, size: int) -> None:
             f"strip or tile {which} at byte {offsets[which]}, {counts[which]} bytes long, "
             f"in a file of {size} bytes",
         )
+    # Blank tiles may share their bytes; otherwise overlaps make a small file take very long.
+    most = size + page.height * -(-page.width * page.samples * page.bits // 8)
+    if (total := int(counts.sum())) > most:
+        raise ImageRefusedError(
+            "unreadable", f"strips or tiles overlap: {total} bytes where {most} are possible"
+        )
 
 
 def _first(tags: Tags, tag: Tag, default: int) -> int:

@@ -212,7 +212,8 @@ def _by_segment(data: bytes, page: Page, decode: Callable[[bytes, Page, int], Pi
     for number, (y, x) in enumerate(places):
         rows = page.rows if page.tiled else min(page.rows, page.height - y)
         start = int(page.offsets[number])
-        stop = len(data) if page.counts is None else start + int(page.counts[number])
+        raw = rows * -(-page.columns * page.bits // 8)
+        stop = start + (raw if page.counts is None else int(page.counts[number]))
         part = pixels[y : y + rows, x : x + page.columns]
         part[...] = decode(data[start:stop], page, rows)[: part.shape[0], : part.shape[1]]
     return pixels

@@ -11,8 +11,9 @@ The rules of one format stand in its module: _raster.py (PNG, JPEG, BMP), _tiffp
 
 Files are untrusted: each file is opened once, its header is held against `Limits` before anything
 is allocated, and whatever is wrong with it ends as an ImageRefusedError with one of these reasons:
-missing file, empty file, large-file pointer, unreadable, too large, page out of range, series out
-of range, box out of range, alpha, binary, unsupported channels, unsupported depth.
+missing file, empty file, large-file pointer, unreadable, too large, out of memory, page out of
+range, series out of range, box out of range, alpha, binary, unsupported channels, unsupported
+depth.
 """
 
 import contextlib
@@ -127,6 +128,8 @@ def _refusing(path: Path) -> Iterator[None]:
         reason, words = error.reason, error.detail
     except (FileNotFoundError, NotADirectoryError):
         reason, words = _missing(path)
+    except MemoryError:
+        reason, words = "out of memory", "decoding it takes more than there is"
     except OSError as error:  # of the system, whose own text holds the folder, or of Pillow
         reason, words = "unreadable", error.strerror or str(error)
     except Exception as error:  # whatever a decoder raises

@@ -107,12 +107,12 @@ def raw_tiff(
     """Put a classic TIFF of one directory together from bytes.
 
     Args:
-        tags: tag -> (type, values), in addition to StripOffsets, which points at `data`.
+        tags: tag -> (type, values); StripOffsets points at `data` where it isn't given.
         data: all pixels, as one strip.
         order: byte order.
         following: where the next directory is said to be.
     """
-    tags = dict(sorted({**tags, 273: (4, [8])}.items()))
+    tags = dict(sorted({273: (4, [8]), **tags}.items()))
     at = 8 + len(data) + len(data) % 2
     extra_at = at + 2 + 12 * len(tags) + 4
     entries, extra = b"", b""

@@ -36,13 +36,13 @@ ORIGINALS = [data for data, _ in KINDS.values()] + [
 ]
 
 
-def mutant(number: int) -> bytes:
+def mutant(number: int, originals: list[bytes] = ORIGINALS) -> bytes:
     """Spoil one of the originals: some bytes, a copied stretch, or a cut."""
 
     def draw(purpose: str, below: int, at: int = 0) -> int:
         return rank(0, f"fuzz {purpose}", number, at) % below
 
-    data = bytearray(ORIGINALS[draw("original", len(ORIGINALS))])
+    data = bytearray(originals[draw("original", len(originals))])
     for at in range(1 + draw("changes", 6)):
         within = (len(data), min(len(data), 200))[draw("where", 2, at)]  # heads matter most
         place = draw("place", within, at)
