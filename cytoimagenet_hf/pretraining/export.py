@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import timm
 import torch
 
 from cytoimagenet_hf import files
+from cytoimagenet_hf.errors import CytoImageNetError
 from cytoimagenet_hf.pretraining.config import TrainConfig
 
 
@@ -36,6 +38,7 @@ def save_model(
 
     Raises:
         ValueError: two classes have one name (transformers would lose the mapping).
+        CytoImageNetError: the folder can't be written.
     """
     if len(set(classes)) != len(classes):
         raise ValueError("Two classes have the same name; names must be unique.")
@@ -59,14 +62,20 @@ def save_model(
         "paper_ids": "",
         "paper_name": "",
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    timm.models.save_for_hf(
-        model.cpu().to(memory_format=torch.contiguous_format),
-        str(folder),
-        model_config={"pretrained_cfg": pretrained_cfg, "label_names": list(classes)},
-        safe_serialization=True,
-    )
     path = folder / "config.json"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        timm.models.save_for_hf(
+            model.cpu().to(memory_format=torch.contiguous_format),
+            str(folder),
+            model_config={"pretrained_cfg": pretrained_cfg, "label_names": list(classes)},
+            safe_serialization=True,
+        )
+    except (OSError, safetensors.SafetensorError) as error:
+        raise CytoImageNetError(
+            f"The model can't be written to {folder}: {error}. Checkpoints are whole: make room "
+            f"and run the same command again."
+        ) from error
     written: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     written.get("model_args", {}).pop("num_classes", None)  # transformers gives it again and fails
     written["pretrained_cfg"] = _without_nothing(written["pretrained_cfg"])
