@@ -25,8 +25,8 @@ from cytoimagenet_hf.schema import CATEGORIES, JOINT
 LIMITS = {  # records -> (seconds: must, aim; bytes of the process: must, aim)
     300_000: (2, 1, 0.6e9, 0.5e9),
     900_000: (5, 2.5, 0.9e9, 0.7e9),
-    2_700_000: (15, 5, 1.5e9, 1.2e9),
-    8_000_000: (50, 18, 3.5e9, 3e9),
+    2_700_000: (8, 5, 1.2e9, 1.1e9),
+    8_000_000: (30, 18, 3.5e9, 3e9),
 }
 GROWTH = (4.5, 3.5)  # time of 2.7 against 0.9 million records: must, aim
 
