@@ -6,14 +6,16 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from cytoimagenet_hf import hashing
+from cytoimagenet_hf import files, hashing
 from cytoimagenet_hf.curation.engine import Pool
 from cytoimagenet_hf.curation.pipeline import build
+from cytoimagenet_hf.errors import BuildError
 from tests.curation.builds import raw_data, tree
 from tests.curation.killing import PROSE, SOURCES, keep, leftovers, made, restore
 
@@ -235,3 +237,13 @@ def _wait(reached, seconds: float = 30) -> None:
     while not reached():
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+def test_another_work_folder_does_not_make_the_output_free(victim):
+    """A run with a work folder of its own says who holds the output folder that both write."""
+    own = replace(made(victim.folder), work=victim.folder / "own.work")
+    with (
+        files.exclusive_lock(victim.folder / "out.work" / "lock"),
+        pytest.raises(BuildError, match=r"out\.work is held by process"),
+    ):
+        build(own)
