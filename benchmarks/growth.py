@@ -5,7 +5,8 @@
 The real images are multiplied to as many fields as asked for, each copy with some bytes added at
 its end, so that no two are duplicates (`--links` makes links instead, which are). `--small` takes
 cells of 64 x 64 pixels only, for very many fields. Prints seconds, fields a second, peak memory,
-and what was reused; `--json` prints JSON. Linux only: memory is read from /proc.
+and what was reused; `--json` prints JSON. Linux only: memory is read from /proc, without mapped
+files (the rendered chunks), which the system drops when it needs room.
 """
 
 import argparse
@@ -90,13 +91,13 @@ def build(to: Path, table: Path, fields: int, workers: int, *more: str) -> dict[
 
 
 def _memory(parent: int) -> tuple[float, float]:
-    """Resident megabytes of a process and of its largest child; 0 for what is gone."""
+    """Anonymous resident megabytes of a process and of its largest child; 0 for what is gone."""
     children = [
         int(path.name)
         for path in Path("/proc").glob("[0-9]*")
         if _field(path / "status", "PPid:") == parent
     ]
-    sizes = [_field(Path(f"/proc/{one}/status"), "VmRSS:") / 1024 for one in (parent, *children)]
+    sizes = [_field(Path(f"/proc/{one}/status"), "RssAnon:") / 1024 for one in (parent, *children)]
     return sizes[0], max(sizes[1:], default=0.0)
 
 

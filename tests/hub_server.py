@@ -20,7 +20,7 @@ from tests.loopback.routes import READ_TOKEN, TOKEN, Handler
 from tests.loopback.store import Store
 from tests.loopback.transport import Fault, Request, Server
 
-__all__ = ["READ_TOKEN", "TOKEN", "Client", "Fault", "Hub", "run_client", "serving_hub"]
+__all__ = ["READ_TOKEN", "ROOT", "TOKEN", "Client", "Fault", "Hub", "run_client", "serving_hub"]
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -74,7 +74,7 @@ class ConfigWriter:
             schema=features(list(self._names.values())).arrow_schema,
             build=self.build,
             parameters=self._material.parameters,
-            bytes_of=lambda crop: len(self._rendered.value(crop.chunk, crop.row, column)),
+            bytes_of=lambda crop: int(self._rendered.sizes(crop.chunk, column)[crop.row]),
         )
 
     def _row(self, crop: Crop, config: str) -> Row:

@@ -10,7 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from cytoimagenet_hf import __version__, files, hashing
 from cytoimagenet_hf.curation.engine import Guard
@@ -145,6 +148,7 @@ class RenderedChunks:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._table = functools.lru_cache(_OPEN_CHUNKS)(self._map)
+        self.sizes = functools.cache(self._sizes)
 
     def column(self, chunk: str, name: str) -> pa.Array:
         """One column of one chunk."""
@@ -153,6 +157,11 @@ class RenderedChunks:
     def value(self, chunk: str, row: int, name: str) -> Any:  # noqa: ANN401 - of any column
         """One cell."""
         return self._table(chunk)[name][row].as_py()
+
+    def _sizes(self, chunk: str, name: str) -> npt.NDArray[np.int64]:
+        """Bytes of each cell of a column of images (-1: none), without reading them."""
+        lengths = pc.binary_length(self.column(chunk, name)).fill_null(-1)
+        return np.asarray(lengths, np.int64)
 
     def _map(self, chunk: str) -> pa.Table:
         path = self._folder / f"{chunk}.arrow"

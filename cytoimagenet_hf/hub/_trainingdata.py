@@ -65,30 +65,31 @@ def read_data_facts(
         validation: split validated on, or "".
     """
     shown = Path(dataset).name if re.search(r"[\\~]|^[./]", dataset) else dataset
-    base: dict[str, Any] = {"config": config, "train_split": train, "validation_split": validation}
+    found: dict[str, Any] = {"id": shown, "on_hub": False}
     try:
         place = locate(dataset, revision=revision or None)
-        found = _of_place(place, config, train)
-    except Exception as error:  # from the file system, Arrow, YAML or the transport
+        fetch, found = _open_place(place)
+        found |= _read_card(fetch, config, train)
+    except Exception as error:  # of the file system, Arrow, YAML or the transport
         first = str(error).splitlines()[0] if str(error) else ""
-        note = f"{type(error).__name__}: {first}".replace(dataset, shown)
-        return DataFacts(id=shown, on_hub=False, note=note, **base)
-    return DataFacts(**found, **base)
+        found["note"] = f"{type(error).__name__}: {first}".replace(dataset, shown)
+    return DataFacts(config=config, train_split=train, validation_split=validation, **found)
 
 
-def _of_place(place: Place, config: str, split: str) -> dict[str, Any]:
-    fetch, found = _open_place(place)
-    readme = fetch("README.md")
-    if readme is None:
-        return found
+def _read_card(fetch: Fetch, config: str, split: str) -> dict[str, Any]:
+    """What README.md tells, and the counts of a curated data set."""
+    if (readme := fetch("README.md")) is None:
+        return {"note": "it has no README.md"}
     card = _front_matter(readme)
-    found["simulated"] = "simulated" in (card.get("tags") or [])
-    if not (build := _build(readme.parent)):
-        license = str(card.get("license", ""))
-        if license not in ("", "other", "unknown"):
-            found["parts"] = (DataPart(name="", database="", license=license, crops=0),)
-        return found
-    return found | {"build": build, "parts": _count(fetch, readme.parent, config, split)}
+    simulated = "simulated" in (card.get("tags") or [])
+    if build := _build(readme.parent):
+        parts = _count(fetch, readme.parent, config, split)
+        return {"simulated": simulated, "build": build, "parts": parts}
+    license = str(card.get("license", ""))
+    if license in ("", "other", "unknown"):
+        return {"simulated": simulated, "note": "its card names no license"}
+    part = DataPart(name="", database="", license=license, crops=0)
+    return {"simulated": simulated, "parts": (part,)}
 
 
 def _open_place(place: Place) -> tuple[Fetch, dict[str, Any]]:

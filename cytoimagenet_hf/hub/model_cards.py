@@ -36,6 +36,7 @@ __all__ = [
 
 CURVES = "curves.png"
 EVAL_RESULTS = ".eval_results/cytoimagenet.yaml"
+_PLAIN = re.compile(r"[\w.:/@-]+", re.ASCII)
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 _METRICS = {  # of final.json -> (type on the Hub, name)
     "accuracy": ("accuracy", "top-1 accuracy"),
@@ -45,6 +46,21 @@ _METRICS = {  # of final.json -> (type on the Hub, name)
     "macro_f1": ("f1", "macro F1"),
 }
 _ROWS = 12  # of the table of validations
+_LIMITS_OF_CURATED = (
+    "Labels are weak: a class is what was known of a whole field of view (a compound, a cell "
+    "line, a stain), so many images show nothing of their class.",
+    "Classes often go with one source, microscope or plate. The network may tell the background, "
+    "the contrast or the magnification apart instead of cells; high accuracy on this data set is "
+    "no proof of biology.",
+)
+_LIMITS = (
+    "The numbers above are of the same data set's validation split. What the features are worth "
+    "on other images must be measured there.",
+    "It saw gray images. Of a color image only what becomes of it in gray was seen in training; "
+    "of a stack of channels, embed each and join the features.",
+    "Images normalized in another way, or of cells much larger or smaller in pixels, are outside "
+    "of what it was trained on. Not for diagnosis.",
+)
 _SIMULATED = (
     "> **TRAINED ON SIMULATED PIXELS.** The images of its data set show no real cells. It is for "
     "trying the software; neither its numbers nor its features say anything of biology."
@@ -209,8 +225,8 @@ def _summary(facts: ModelFacts) -> str:
         else "It is **not on the Hub**: it stands in the folder that holds this file."
     )
     return (
-        f"`{text(facts.architecture)}` ({facts.parameters:,} parameters) that tells "
-        f"{len(facts.classes):,} classes of microscopy images apart, trained on "
+        f"{_code(facts.architecture)} ({facts.parameters:,} parameters) that tells "
+        f"{len(facts.classes):,} classes of images apart, trained on "
         f"{_data_link(facts.data)}; its features serve for other tasks too. Input: {side} x {side} "
         f"pixels, gray repeated in three channels. {where}"
     )
@@ -230,19 +246,23 @@ def _loading(facts: ModelFacts) -> str:
     )
     return note + (
         "```python\n"
-        "import timm\n\n"
+        "import timm\n"
+        "from PIL import Image\n\n"
+        'image = Image.open("cells.png").convert("RGB")  # gray three times\n'
         f'model = timm.create_model("{scheme}:{place}", pretrained=True).eval()\n'
         "settings = timm.data.resolve_model_data_config(model)\n"
         "transform = timm.data.create_transform(**settings, is_training=False)\n"
-        'logits = model(transform(image.convert("RGB"))[None])\n'
+        "logits = model(transform(image)[None])\n"
         f'features = timm.create_model("{scheme}:{place}", pretrained=True, num_classes=0)\n'
+        "vector = features.eval()(transform(image)[None])\n"
         "```\n\n"
         "```python\n"
         "from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline\n\n"
         f'processor = AutoImageProcessor.from_pretrained("{place}")\n'
         f'model = AutoModelForImageClassification.from_pretrained("{place}")\n'
-        f'classify = pipeline("image-classification", "{place}")\n'
+        f'classes = pipeline("image-classification", "{place}")("cells.png")\n'
         f'embed = pipeline("image-feature-extraction", "{place}")\n'
+        'embedding = embed("cells.png", pool=True, return_tensors=True)\n'
         "```"
     )
 
@@ -251,9 +271,9 @@ def _numbers(facts: ModelFacts) -> str:
     results = _results(facts)
     if not results:
         return "The run had no validation split, so nothing is known of how good it is."
-    split = text(facts.data.validation_split)
+    split = _code(facts.data.validation_split)
     lines = [
-        f"On split `{split}`, {int(_number(facts.metrics, 'images_seen')):,} training images seen "
+        f"On split {split}, {int(_number(facts.metrics, 'images_seen')):,} training images seen "
         f"in {int(_number(facts.metrics, 'steps')):,} steps:",
         table(("metric", "value"), [(name, f"{value:.4f}") for _, name, value in results], right=1),
     ]
@@ -305,8 +325,8 @@ def _terms(facts: ModelFacts) -> str:
                 f"{data.train_split} for training, {data.validation_split or 'none'} for validation"
             ),
         ),
-        ("revision", f"`{text(data.revision)}`" if data.revision else ""),
-        ("build", f"`{text(data.build)}`" if data.build else ""),
+        ("revision", _code(data.revision) if data.revision else ""),
+        ("build", _code(data.build) if data.build else ""),
     ]
     what = table(("", ""), [row for row in known if row[1]])
     if not data.parts:
@@ -352,12 +372,12 @@ def _what_follows(terms: Terms) -> str:
 
 def _training(facts: ModelFacts) -> str:
     start = (
-        f"Started from the weights of `{text(str(facts.settings.get('model', '')))}`, whose own "
+        f"Started from the weights of {_code(facts.settings.get('model', ''))}, whose own "
         f"terms and training data come on top."
         if facts.settings.get("pretrained")
         else "Started from random weights."
     )
-    rows = [(f"`{text(name)}`", text(str(value))) for name, value in sorted(facts.settings.items())]
+    rows = [(_code(name), text(str(value))) for name, value in sorted(facts.settings.items())]
     made = ", ".join(f"{name} {facts.versions[name]}" for name in sorted(facts.versions))
     return "\n\n".join(
         [
@@ -380,19 +400,7 @@ def _preprocessing(facts: ModelFacts) -> str:
 
 
 def _limits(facts: ModelFacts) -> str:
-    lines = [
-        "Labels are weak: a class is what was known of a whole field of view (a compound, a cell "
-        "line, a stain), so many images show nothing of their class.",
-        "Classes often go with one source, microscope or plate. The network may tell the "
-        "background, the contrast or the magnification apart instead of cells; high accuracy on "
-        "this data set is no proof of biology.",
-        "The numbers above are of the same data set's validation split. What the features are "
-        "worth on other images must be measured there.",
-        "It saw single channels or gray merges. Of a color image only what becomes of it in gray "
-        "was seen in training; of a stack of channels, embed each and join the features.",
-        "Images normalized in another way, or of cells much larger or smaller in pixels, are "
-        "outside of what it was trained on. Not for diagnosis.",
-    ]
+    lines = [*(_LIMITS_OF_CURATED if facts.data.build else ()), *_LIMITS]
     if facts.data.simulated:
         lines.insert(0, "Simulated training data: see above.")
     return "\n".join(f"- {line}" for line in lines)
@@ -411,6 +419,12 @@ def _classes(facts: ModelFacts) -> str:
 
 def _folded(title: str, body: str) -> str:
     return f"<details><summary>{title}</summary>\n\n{body}\n\n</details>"
+
+
+def _code(raw: object) -> str:
+    """Set plain names as code, where escapes would be shown; anything else as text."""
+    plain = str(raw)
+    return f"`{plain}`" if _PLAIN.fullmatch(plain) else text(plain)
 
 
 def _number(metrics: Mapping[str, float], key: str) -> float:

@@ -2,15 +2,21 @@
 
 import importlib.util
 import json
+import os
 import re
 import socket
+import subprocess
+import sys
+import time
 
 import pytest
+import yaml
 
 from cytoimagenet_hf.errors import PushError
 from cytoimagenet_hf.hub.pushing import push_model
+from tests.hub._folder import make_folder
 from tests.hub._run import make_run, safetensors
-from tests.hub_server import READ_TOKEN, TOKEN, run_client
+from tests.hub_server import READ_TOKEN, ROOT, TOKEN, run_client
 
 NEEDS_MODELS = pytest.mark.skipif(
     importlib.util.find_spec("timm") is None, reason="timm is not installed"
@@ -145,6 +151,34 @@ def test_broken_off_push_shows_nothing_and_goes_on(hub_server, model):
 
 
 @pytest.mark.slow
+def test_push_killed_at_any_request_leaves_all_or_nothing(hub_server, model):
+    """Killed at the 1st, 4th, 7th ... request: never half a model, and the next push ends well."""
+    whole = {path.name: path.read_bytes() for path in model.iterdir()}
+    code = f"{PUSH}\n{push(model)}"
+    environment = os.environ | hub_server.environment() | {"PYTHONPATH": str(ROOT)}
+    kills = 0
+    for at in range(0, 99, 3):
+        hub_server.store.repos.clear()
+        hub_server.store.lfs.clear()
+        fault = hub_server.fail(".", delay=1.0, skip=at, times=1)
+        with subprocess.Popen([sys.executable, "-c", code], env=environment) as child:
+            while child.poll() is None and fault.times:
+                time.sleep(0.01)
+            ended = child.poll() is not None
+            child.kill()
+        time.sleep(1.2 * bool(not ended))  # what had been sent may still arrive
+        hub_server.faults.clear()
+        if ended:
+            break
+        kills += 1
+        there = ("models", "lab/net") in hub_server.store.repos
+        assert not there or stored(hub_server) in ({}, whole)
+    assert kills >= 3
+    assert answer(hub_server, push(model))["result"].endswith("/lab/net")
+    assert stored(hub_server) == whole
+
+
+@pytest.mark.slow
 def test_refusals_in_words(hub_server, model):
     """No token's right, a foreign namespace, another's push, limits, a bad card: each is told."""
     hub_server.store.create("models", "lab/open")
@@ -245,6 +279,32 @@ def test_finished_run_is_published_as_its_settings_say(hub_server, tmp_path):
     assert set(hub_server.store.repos) == {("models", "lab/net")}
 
 
+@pytest.mark.slow
+def test_card_of_a_model_trained_on_the_hub_s_data(hub_server, tmp_path):
+    """Terms are counted from the data set on the Hub, whose commit stands in card and results."""
+    data = make_folder(tmp_path / "cytoimagenet")
+    sha = hub_server.put_folder("datasets", "lab/cells", data)
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    (plain / "README.md").write_text("---\nlicense: cc-by-nc-4.0\n---\n")
+    hub_server.put_folder("datasets", "lab/plain", plain)
+    ours = make_run(tmp_path / "a", dataset="lab/cells", push_to_hub=True, hub_model_id="lab/net")
+    theirs = make_run(tmp_path / "b", dataset="lab/plain", push_to_hub=True, hub_model_id="lab/b")
+    lines = [
+        f"attempt(lambda say: publish_run(Path({str(run)!r}), say=say))" for run in (ours, theirs)
+    ]
+    run_client(hub_server, f"{PUSH}\nanswer = [{', '.join(lines)}]")
+    found = stored(hub_server)
+    (entry, *_) = yaml.safe_load(found[".eval_results/cytoimagenet.yaml"])
+    assert entry["dataset"] == {"id": "lab/cells", "task_id": "default", "revision": sha}
+    card = found["README.md"].decode()
+    assert f"`{sha}`" in card
+    assert "| Made-up cells | made up | unknown | local | 2 |" in card
+    assert "datasets:\n- lab/cells\n" in card
+    assert hub_server.count("GET /datasets/.*/data/default/") == 0  # no image travels for a card
+    assert b"license: cc-by-nc-4.0" in stored(hub_server, "lab/b")["README.md"]
+
+
 SAVE = """
 import timm, torch
 from pathlib import Path
@@ -287,6 +347,14 @@ with torch.inference_mode():
     vector = pipeline("image-feature-extraction", "lab/net")(gray, pool=True, return_tensors=True)
     found["embedding"] = far(vector,
         net.forward_head(net.forward_features(pixels[None]), pre_logits=True))
+gray.save("cells.png")
+import re
+from huggingface_hub import hf_hub_download
+card = open(hf_hub_download("lab/net", "README.md"), encoding="utf-8").read()
+shown = {}
+for block in re.findall("```python\\n(.*?)```", card, re.DOTALL):
+    exec(block, shown)
+found["card"] = max(far(shown["vector"], vector), far(shown["embedding"], vector))
 answer = {"labels": sorted(one["label"] for one in told), "far": found}
 """
 
@@ -301,7 +369,7 @@ def test_pushed_model_loads_in_all_ways_with_the_same_numbers(hub_server, tmp_pa
     loaded = run_client(hub_server, LOAD, token=None).answer
     assert loaded["labels"] == ["<b>bold</b>", "a|b", "nucleus"]
     exact = {key: value for key, value in loaded["far"].items() if key != "pipeline"}
-    assert exact == dict.fromkeys(("timm", "transformers", "features", "embedding"), 0.0)
+    assert exact == dict.fromkeys(("timm", "transformers", "features", "embedding", "card"), 0.0)
     assert loaded["far"]["pipeline"] < 1e-6  # scores are rounded on their way through floats
     offline = LOAD + '\nanswer["offline"] = True'
     again = run_client(hub_server, offline, token=None, HF_HUB_OFFLINE="1").answer
