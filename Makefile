@@ -23,13 +23,17 @@ $(VENV)/core.stamp: setup.py constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -e . -c constraints.txt
 	@touch $@
 
+$(VENV)/check.stamp: setup.py constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -e '.[check]' -c constraints.txt
+	@touch $(VENV)/core.stamp $@
+
 $(VENV)/dev.stamp: setup.py constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -e '.[dev]' -c constraints.txt
-	@touch $(VENV)/core.stamp $@
+	@touch $(VENV)/core.stamp $(VENV)/check.stamp $@
 
 install: $(VENV)/dev.stamp  ## make .venv with all that the tests need
 
-quick: $(VENV)/dev.stamp  ## lint and the fast unit tests; under a minute
+quick: $(VENV)/check.stamp  ## lint and the fast unit tests, without torch; under a minute
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest -m "$(FAST)" -n 2 --maxfail 5 --ignore=tests/test_packaging.py
 

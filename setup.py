@@ -28,8 +28,7 @@ CORE = [
     "pyyaml>=6.0.2",  # 6.0.2: first wheels for Python 3.13
     "jinja2>=3.1.6",  # 3.1.6: CVE-2025-27516
 ]
-# Bounds of these are the releases that the project's notes on them were checked with; nothing here
-# calls them yet.
+# Bounds of these are the releases that pretraining was run with.
 TORCH = [
     "torch>=2.14",
     "torchvision>=0.29",  # built against torch 2.14; a pair of other ages fails at import
@@ -38,6 +37,21 @@ TORCH = [
     "accelerate>=1.15",
     "evaluate>=0.4.6",
     "safetensors>=0.8",  # what transformers 5.23 asks for
+    "matplotlib>=3.9",  # draws learning curves
+]
+# What a contributor needs for `make quick`; tests of training are passed over without torch.
+CHECK = [
+    "build>=1.2",
+    "hypothesis>=6.100",
+    "mypy>=1.15",
+    "opencv-python-headless>=4.11",  # a second reader of files; 4.11: built for numpy 2
+    "pytest>=8",
+    "pytest-xdist>=3.6",
+    "ruff>=0.9",
+    "packaging>=24.2",  # with setuptools: tests/test_packaging.py reads this file
+    "setuptools>=77",
+    "types-PyYAML>=6.0.12",
+    "types-tqdm>=4.66",
 ]
 
 setup(
@@ -58,20 +72,8 @@ setup(
         # Both install a folder named `faiss`, so never both in one environment.
         "cpu": ["faiss-cpu>=1.15"],
         "gpu": ["faiss-gpu>=1.15; sys_platform == 'linux' and platform_machine == 'x86_64'"],
-        # All that the tests need now. No torch: no code calls it yet.
-        "dev": [
-            "build>=1.2",
-            "hypothesis>=6.100",
-            "mypy>=1.15",
-            "opencv-python-headless>=4.11",  # a second reader of files; 4.11: built for numpy 2
-            "pytest>=8",
-            "pytest-xdist>=3.6",
-            "ruff>=0.9",
-            "packaging>=24.2",  # with setuptools: tests/test_packaging.py reads this file
-            "setuptools>=77",
-            "types-PyYAML>=6.0.12",
-            "types-tqdm>=4.66",
-        ],
+        "check": CHECK,
+        "dev": [*CHECK, *TORCH, "scikit-learn>=1.9"],  # all that the tests need
     },
     entry_points={"console_scripts": ["cytoimagenet = cytoimagenet_hf.cli:main"]},
     keywords=["microscopy", "bioimage", "dataset", "pretraining", "weak labels"],

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 _SEPARATOR = b"\x1f"  # ids hold no control characters, so joined parts stay distinct
-_BLOCK = 1 << 20  # bytes read at a time
 
 
 def rank(seed: int, purpose: str, *parts: str | int) -> int:
@@ -45,11 +44,8 @@ def fingerprint(parts: Iterable[str], *, digits: int = 32) -> str:
 
 def sha256_file(path: Path) -> str:
     """Return the lower-case sha256 of a file's bytes."""
-    state = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(_BLOCK):
-            state.update(block)
-    return state.hexdigest()
+    with path.open("rb", buffering=0) as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _digest(seed: int, purpose: str, parts: Iterable[str | int]) -> bytes:

@@ -22,6 +22,7 @@ ROOMS = {
     "imaging": (BASE, TABLES),
     "simulation": (BASE | {"sources", "imaging"}, {"torch", "datasets"}),
     "hub": (BASE, {"torch", "PIL"}),
+    "pretraining": (BASE | {"hub", "imaging"}, set()),
     "curation": (BASE | {"sources", "imaging", "hub"}, {"torch"}),
 }
 FLOORS = {  # top-level folder -> folders of the checkout it may import
