@@ -8,6 +8,7 @@ from pathlib import Path
 import accelerate
 import pytest
 import safetensors.torch
+import torch
 
 from cytoimagenet_hf.errors import CytoImageNetError
 from cytoimagenet_hf.pretraining import inputs, log, train
@@ -24,7 +25,7 @@ pytestmark = [
 def work(config, folder, trap_on_rank, trap):
     """Train in one of several processes, noting the rows of each batch."""
     real = inputs.Inputs.training
-    rank = os.environ["RANK"]
+    rank = torch.distributed.get_rank()
 
     def noting(self, batch, *, step, part, place):
         rows = batch.rows.tolist() if batch is not None else []
@@ -33,7 +34,7 @@ def work(config, folder, trap_on_rank, trap):
         return real(self, batch, step=step, part=part, place=place)
 
     inputs.Inputs.training = noting
-    if trap is not None and int(rank) == trap_on_rank:
+    if trap is not None and rank == trap_on_rank:
         trap()
     train.train(config)
 
