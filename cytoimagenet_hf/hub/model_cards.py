@@ -189,13 +189,17 @@ def _license(facts: ModelFacts) -> dict[str, str]:
 
 
 def _results(facts: ModelFacts) -> list[tuple[str, str, float]]:
-    """Return (type, name, value) of each number that a run with validation has."""
+    """Return (type, name, value) of each number that a run with validation has.
+
+    Top 7 of three classes is always 1 and says nothing, so it is left out.
+    """
     if not facts.data.validation_split:
         return []
+    few = {f"accuracy_top{k}" for k in (5, 7) if k >= len(facts.classes)}
     return [
         (kind, name, round(float(facts.metrics[key]), 6))
         for key, (kind, name) in _METRICS.items()
-        if key in facts.metrics and math.isfinite(facts.metrics[key])
+        if key in facts.metrics and key not in few and math.isfinite(facts.metrics[key])
     ]
 
 

@@ -181,6 +181,14 @@ def test_number_that_is_none_is_left_out():
     assert "macro F1" not in card
 
 
+def test_top_5_needs_more_than_5_classes():
+    """Of three classes each is among the first five, which would read as a perfect score."""
+    metrics = FINAL | {"accuracy_top5": 1.0}
+    assert "top-5" not in render_model_card(facts(metrics=metrics))
+    many = [f"class {number}" for number in range(6)]
+    assert "| top-5 accuracy | 1.0000 |" in render_model_card(facts(metrics=metrics, classes=many))
+
+
 def test_eval_results_refer_to_the_data_set():
     """The Hub's own form: one entry a number, with the data set's commit."""
     entries = yaml.safe_load(render_eval_results(facts()))
