@@ -44,7 +44,9 @@ class TrainConfig:
     image_column: str = _option("image", "column of images")
     label_column: str = _option("label", "column of classes (ClassLabel)")
     streaming: bool = _option(False, "read shards as they come, without a copy in the cache")
-    shuffle_buffer: int = _option(2048, "rows mixed at a time when streaming")
+    shuffle_buffer: int = _option(
+        2048, "rows of a shard mixed at a time when streaming; shards come in any order"
+    )
     bad_rows: Literal["skip", "stop"] = _option("skip", "what to do about images nobody can decode")
     workers: int = _option(2, "processes that decode, for each training process")
 

@@ -156,7 +156,11 @@ class StreamBatches(torch.utils.data.IterableDataset[Batch | None]):
         config = self._split.config
         rows = self._split.rows
         if self._train:
-            rows = rows.shuffle(seed=config.seed, buffer_size=config.shuffle_buffer)
+            # One shard at a time: mixing several, `datasets` waits 5 s at the end of each epoch,
+            # and some of its releases leave workers without shards.
+            rows = rows.shuffle(
+                seed=config.seed, buffer_size=config.shuffle_buffer, max_buffer_input_shards=1
+            )
             rows.set_epoch(self.epoch)
         if self._processes > 1:
             rows = split_dataset_by_node(rows, self._process, self._processes)

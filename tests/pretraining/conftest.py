@@ -71,8 +71,6 @@ def own_cache(tmp_path_factory):
     datasets.disable_progress_bars()
     patch = pytest.MonkeyPatch()
     patch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("datasets"))
-    # After each shuffled stream `datasets` waits 5 s for threads of Arrow (see issue 45214 there).
-    patch.setattr(datasets.config, "SLEEP_TIME_ON_THREADS_SHUTDOWN", 0.05)
     yield
     patch.undo()
 

@@ -135,7 +135,7 @@ def test_killed_while_saving(settings, tmp_path, trap):
 def test_killed_thirty_times(settings, tmp_path, number):
     """At any of the first steps and saves, in all kinds of runs, the end is the same."""
     trap = (lambda: killer(torch, "save", number // 4 + 1)) if number % 4 == 0 else at_step(
-        number % 11 + 1
+        number % 6 + 1
     )  # fmt: skip
     hold(
         settings, tmp_path, trap, streaming=number % 2 == 0, workers=number % 3,
