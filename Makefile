@@ -52,10 +52,9 @@ test-slow: $(VENV)/dev.stamp  ## tests that start processes or read many real fi
 soak: $(VENV)/dev.stamp  ## tests that run for a long time
 	$(BIN)/python -m pytest -m soak || [ $$? -eq 5 ]  # 5: there are none yet
 
-bench: $(VENV)/dev.stamp  ## time the hot paths
-	@set -e; found=; for script in benchmarks/speed/*.py; do \
-	  [ -e "$$script" ] || continue; found=1; $(BIN)/python "$$script"; done; \
-	[ -n "$$found" ] || echo "There are no speed benchmarks yet."
+bench: $(VENV)/dev.stamp  ## time the hot paths; fails if any figure is below its must
+	@status=0; for script in benchmarks/speed/[!_]*.py; do \
+	  echo "== $$script"; $(BIN)/python "$$script" || status=1; done; exit $$status
 
 format: $(VENV)/dev.stamp  ## rewrite the code in the project's format
 	$(BIN)/ruff check --fix .
