@@ -355,6 +355,20 @@ def reproduce(
     raise typer.Exit(0 if found.is_equal else 1)
 
 
+@app.command(
+    context_settings={
+        "allow_extra_args": True,
+        "ignore_unknown_options": True,
+        "help_option_names": [],
+    }
+)
+def train(context: typer.Context) -> None:
+    """Train any timm model on a labelled image data set (extra `train`); `train --help`: flags."""
+    from cytoimagenet_hf.pretraining import launch
+
+    launch.main(context.args)
+
+
 @app.command()
 def demo(
     to: Annotated[Path, typer.Option(help="Folder of the demo.")] = Path("demo"),
