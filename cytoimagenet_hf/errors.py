@@ -29,6 +29,18 @@ class DatasetNotAvailableError(CytoImageNetError):
     """No curated data set was found where it was looked for; the message lists the ways forward."""
 
 
+class TaskNotFoundError(CytoImageNetError):
+    """The images of a benchmark task aren't where they were looked for, or in another layout."""
+
+
+class FeaturesError(CytoImageNetError):
+    """Features don't belong to these images or this encoder, or aren't numbers."""
+
+
+class EncoderError(CytoImageNetError):
+    """An encoder can't be had here; the message names what can."""
+
+
 class PushError(CytoImageNetError):
     """The Hub can't be reached or refuses; what was to be pushed is whole on this machine."""
 

@@ -23,6 +23,8 @@ ROOMS = {
     "simulation": (BASE | {"sources", "imaging"}, {"torch", "datasets"}),
     "hub": (BASE, {"torch", "PIL"}),
     "pretraining": (BASE | {"hub", "imaging"}, set()),
+    "models": (BASE | {"imaging", "hub"}, {"pyarrow", "pandas"}),
+    "evaluation": (BASE | {"sources", "imaging", "hub", "models"}, set()),
     "curation": (BASE | {"sources", "imaging", "hub"}, {"torch"}),
 }
 FLOORS = {  # top-level folder -> folders of the checkout it may import

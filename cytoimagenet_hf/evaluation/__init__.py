@@ -1,0 +1,1 @@
+"""Scoring encoders: features of images, exact nearest neighbors, statistics, benchmark tasks."""

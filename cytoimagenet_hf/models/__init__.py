@@ -1,0 +1,1 @@
+"""Networks that make features of images, by name, and weights of others in our form."""
