@@ -93,7 +93,7 @@ class Task:
     protocols: tuple[Protocol, ...]  # the right ones (preset `standard`)
     paper: tuple[Protocol, ...] = ()  # what the paper computed; empty: the same
     published: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    """Accuracies in percent, by protocol name and column (random, imagenet, cytoimagenet, fusion)."""
+    """Accuracy in percent, by protocol and column (random, imagenet, cytoimagenet, fusion)."""
     page: str = ""
     license: str = ""
     citation: str = ""
