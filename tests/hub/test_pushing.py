@@ -232,7 +232,7 @@ def test_hub_that_is_not_there_is_said_fast(hub_server, model):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         quiet = (
-            f"{PUSH}\nfrom cytoimagenet_hf.hub import pushing\npushing.ANSWER_SECONDS = 1.0\n"
+            f"{PUSH}\nfrom cytoimagenet_hf.hub import _client\n_client.ANSWER_SECONDS = 1.0\n"
             f"answer = {push(model)}"
         )
         still = run_client(hub_server, quiet, HF_ENDPOINT=f"http://127.0.0.1:{port}").answer
