@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cytoimagenet_hf.hub.loading import load_dataset as load_dataset
+    from cytoimagenet_hf.models.encoders import load_encoder as load_encoder
     from cytoimagenet_hf.sources import names as list_sources
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "list_sources", "load_dataset"]
+__all__ = ["__version__", "list_sources", "load_dataset", "load_encoder"]
 
 _PUBLIC = {  # public name -> module and name there
     "list_sources": ("cytoimagenet_hf.sources", "names"),
     "load_dataset": ("cytoimagenet_hf.hub.loading", "load_dataset"),
+    "load_encoder": ("cytoimagenet_hf.models.encoders", "load_encoder"),
 }
 
 

@@ -22,7 +22,7 @@ ROOMS = {
     "imaging": (BASE, TABLES),
     "simulation": (BASE | {"sources", "imaging"}, {"torch", "datasets"}),
     "hub": (BASE, {"torch", "PIL"}),
-    "pretraining": (BASE | {"hub", "imaging"}, set()),
+    "pretraining": (BASE | {"hub", "imaging", "models"}, set()),
     "models": (BASE | {"imaging", "hub"}, {"pyarrow", "pandas"}),
     "evaluation": (BASE | {"sources", "imaging", "hub", "models"}, set()),
     "curation": (BASE | {"sources", "imaging", "hub"}, {"torch"}),

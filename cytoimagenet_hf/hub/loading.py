@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
 
 __all__ = [
+    "DEFAULT_MODEL",
     "DEFAULT_REPO",
     "Answer",
     "Place",
@@ -44,6 +45,7 @@ __all__ = [
 
 NAME = "cytoimagenet"
 DEFAULT_REPO = "cytoimagenet/cytoimagenet"  # on the Hub; environment CYTOIMAGENET_REPO overrides
+DEFAULT_MODEL = "cytoimagenet/efficientnet_b0"  # environment CYTOIMAGENET_MODEL overrides
 PROBE_SECONDS = 1.5  # for one small request; who waits longer is told what else to do
 
 logger = logging.getLogger("cytoimagenet_hf")

@@ -1,9 +1,7 @@
 """The network: any timm model, from random or pretrained weights, and what it expects of images."""
 
-import difflib
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import timm
@@ -11,9 +9,13 @@ import timm.optim
 import torch
 
 from cytoimagenet_hf.errors import CytoImageNetError
+from cytoimagenet_hf.models import reach
 from cytoimagenet_hf.pretraining.config import TrainConfig
 
-_PROBE_SECONDS = 2.0
+_INSTEAD = (
+    "Pass --model local-dir:FOLDER with weights that you have, or --no-pretrained to start from "
+    "random ones."
+)
 
 
 def build_model(config: TrainConfig, classes: Sequence[str]) -> torch.nn.Module:
@@ -87,55 +89,7 @@ def check_model(config: TrainConfig) -> None:
     Raises:
         ValueError, CytoImageNetError: as `build_model` does.
     """
-    source, _, rest = config.model.partition(":")
-    if source == "local-dir":
-        if not (Path(rest) / "config.json").exists():
-            raise ValueError(f"No model in {rest}: it has no config.json (see timm save_for_hf).")
-        return
-    if source == "hf-hub":
-        _check_reach(rest, config.model)
-        return
-    base, _, _ = config.model.partition(".")
-    if not timm.is_model(base):
-        near = difflib.get_close_matches(base, timm.list_models(), n=3) or ["tf_efficientnet_b0"]
-        raise ValueError(f"Unknown timm model {config.model!r}. Did you mean {', '.join(near)}?")
-    if not config.pretrained:
-        return
-    try:
-        weights = timm.get_pretrained_cfg(config.model)
-    except RuntimeError:  # a tag that there isn't
-        weights = None
-    if weights is None or not weights.hf_hub_id:
-        known = ", ".join(timm.list_pretrained(base + ".*"))
-        raise ValueError(f"{config.model} has no pretrained weights; there are: {known or 'none'}.")
-    _check_reach(weights.hf_hub_id, config.model)
-
-
-def _check_reach(hub_id: str, model: str) -> None:
-    """Say at once that weights can't be had offline, instead of after minutes of retries."""
-    import huggingface_hub
-    from huggingface_hub import constants
-
-    hub_id, _, revision = hub_id.partition("@")
-    cached = huggingface_hub.try_to_load_from_cache(
-        hub_id, "config.json", revision=revision or None
-    )
-    if isinstance(cached, str):
-        return
-    try:
-        if not constants.HF_HUB_OFFLINE:
-            huggingface_hub.HfApi().model_info(
-                hub_id, revision=revision or None, timeout=_PROBE_SECONDS
-            )
-            return
-        why = "HF_HUB_OFFLINE is set"
-    except Exception as error:  # whatever the transport raises
-        why = f"{type(error).__name__}"
-    raise CytoImageNetError(
-        f"The weights of {model} are not in the cache and the Hub can't be reached ({why}). "
-        f"Pass --model local-dir:FOLDER with weights that you have, or --no-pretrained to start "
-        f"from random ones."
-    )
+    reach.check_timm(config.model, pretrained=config.pretrained, instead=_INSTEAD)
 
 
 def make_optimizer(model: torch.nn.Module, config: TrainConfig) -> torch.optim.Optimizer:

@@ -176,7 +176,7 @@ def test_dead_hub_is_told_soon():
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True,
                           text=True, check=True)  # fmt: skip
     name, seconds = done.stdout.split()
-    assert name == "CytoImageNetError"
+    assert name == "EncoderError"
     assert float(seconds) < 4
 
 

@@ -1,0 +1,170 @@
+"""Encoders by name: from images to one vector each, and what each of them is known by.
+
+Importing this module imports no network library; loading an encoder does, once it is clear that
+its weights can be had.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from cytoimagenet_hf.errors import EncoderError
+from cytoimagenet_hf.hub.loading import DEFAULT_MODEL
+from cytoimagenet_hf.models import reach
+
+IMAGENET = "tf_efficientnet_b0.in1k"  # plain ImageNet-1k; timm's default tag saw JFT, too
+RANDOM = "tf_efficientnet_b0"
+INSTEAD = (
+    "What needs no network: intensity, random, random:NAME of timm's, local-dir:FOLDER (a model "
+    "that `cytoimagenet train` or timm wrote), transformers:FOLDER, file.py:function."
+)
+
+
+class Encoder(Protocol):
+    """What turns images into vectors.
+
+    Attributes:
+        name: as asked for; of a folder its last two parts only.
+        revision: sha256 over the weights (names, types, shapes, bytes), or over the code.
+        channels: 1, 3 ...; None for any number (mode joint).
+        input_size: side in pixels of the tiles whose embeddings are averaged; None where images
+            are taken as they are.
+        pooling: how one vector is made of an image.
+        preprocessing: what is done to pixels first, in words.
+        dim: length of the vectors; 0 where only the first answer tells.
+        device: of torch.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def revision(self) -> str: ...  # noqa: D102
+    @property
+    def channels(self) -> int | None: ...  # noqa: D102
+    @property
+    def input_size(self) -> int | None: ...  # noqa: D102
+    @property
+    def pooling(self) -> str: ...  # noqa: D102
+    @property
+    def preprocessing(self) -> str: ...  # noqa: D102
+    @property
+    def dim(self) -> int: ...  # noqa: D102
+    @property
+    def device(self) -> str: ...  # noqa: D102
+
+    def embed(self, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Give (n, dim) float32 for (n, c, h, w) float32 in 0..255 (raw counts in mode raw)."""
+        ...
+
+
+def parse_fusion(spec: str) -> tuple[str, ...]:
+    """Split "a+b" into the encoders whose features are joined; a single one stays single.
+
+    Raises:
+        ValueError: a part is empty. (Folders with a plus in their name have to be renamed.)
+    """
+    parts = tuple(part.strip() for part in spec.split("+"))
+    if not all(parts):
+        raise ValueError(f"{spec!r} has an empty part; fusion is written imagenet+cytoimagenet.")
+    return parts
+
+
+def load_encoder(
+    spec: str,
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+    say: Callable[[str], None] | None = None,
+) -> Encoder:
+    """Load an encoder by name.
+
+    Args:
+        spec: one of
+            `intensity`: 16 statistics of a channel, no network;
+            `random`, `random:NAME`: an untrained timm model (tf_efficientnet_b0 unless named);
+            `imagenet`: timm's tf_efficientnet_b0.in1k;
+            `cytoimagenet`: the Hub id or folder in CYTOIMAGENET_MODEL, else the published model;
+            `local-dir:FOLDER`, `hf-hub:OWNER/NAME`: models that timm saved, as our training does;
+            `transformers:ID or FOLDER`: a vision model of transformers;
+            `file.py:function`: a function from (n, c, h, w) to (n, dim). This runs the file;
+            anything else: a pretrained timm model by name.
+        seed: of random weights.
+        device: of torch: cpu, cuda, cuda:1, mps.
+        say: is told when a file's code is about to run; without it no file is run.
+
+    Returns:
+        The encoder, ready to embed.
+
+    Raises:
+        EncoderError: it can't be had here; the message (in less than two seconds, offline, after
+            libraries are imported) names what can.
+        ValueError: no such name, tag or folder.
+    """
+    kind, _, rest = spec.partition(":")
+    path, _, function = spec.rpartition(":")
+    if path.endswith(".py"):
+        return _from_file(path, function, say)
+    if spec == "cytoimagenet":
+        return _pretrained(_default_model(), spec, device)
+    if spec == "imagenet":
+        return _pretrained(IMAGENET, spec, device)
+    if kind == "random":
+        return _random(rest or RANDOM, spec, seed, device)
+    if kind == "transformers":
+        return _transformers(rest, device)
+    name = f"{kind}:{_short(rest)}" if kind == "local-dir" else spec
+    return _pretrained(spec, name, device)
+
+
+def _from_file(path: str, function: str, say: Callable[[str], None] | None) -> Encoder:
+    from cytoimagenet_hf.models._functions import file_encoder
+
+    if say is None:
+        raise EncoderError(
+            f"{path} would be run as a program, which is done from the command line only; in "
+            f"Python pass say=print to agree."
+        )
+    say(f"Running the code in {path}")
+    return file_encoder(Path(path), function, name=f"{_short(path)}:{function}")
+
+
+def _random(model: str, name: str, seed: int, device: str) -> Encoder:
+    reach.check_timm(model, pretrained=False, instead=INSTEAD)
+    from cytoimagenet_hf.models._timm import random_encoder
+
+    return random_encoder(model, name=name, seed=seed, device=device)
+
+
+def _pretrained(model: str, name: str, device: str) -> Encoder:
+    if model == IMAGENET:  # its place is known: no need to import timm before asking for it
+        reach.check_hub(f"timm/{IMAGENET}", f"{name} ({model})", INSTEAD)
+    reach.check_timm(model, pretrained=True, instead=INSTEAD)
+    from cytoimagenet_hf.models._timm import pretrained_encoder
+
+    return pretrained_encoder(model, name=name, device=device)
+
+
+def _transformers(model: str, device: str) -> Encoder:
+    folder = Path(model).is_dir()
+    if not folder:
+        reach.check_hub(model, f"transformers:{model}", INSTEAD)
+    from cytoimagenet_hf.models._transformers import transformers_encoder
+
+    name = f"transformers:{_short(model) if folder else model}"
+    return transformers_encoder(model, name=name, device=device)
+
+
+def _default_model() -> str:
+    chosen = os.environ.get("CYTOIMAGENET_MODEL") or DEFAULT_MODEL
+    if ":" in chosen and not Path(chosen).is_dir():
+        return chosen
+    return f"local-dir:{chosen}" if Path(chosen).is_dir() else f"hf-hub:{chosen}"
+
+
+def _short(path: str) -> str:
+    """Keep the last two parts of a path: results don't tell how somebody's disk is laid out."""
+    return "/".join(Path(path).absolute().parts[-2:])
