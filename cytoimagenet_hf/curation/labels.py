@@ -6,7 +6,7 @@ the outcome depends neither on the order of rows nor on codes (speed.md 2).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -62,6 +62,16 @@ class LabelRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Pins:
+    """What a published release fixes: its labels stay, and so do the labels of its fields."""
+
+    taken: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """(category, value) of each published label -> its published fields; in any order."""
+    of_field: Sequence[tuple[int, tuple[str, str]]] = ()
+    """Number of each published field that is among the fields here, and its label."""
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """The outcome: a label for each field, and the report."""
 
@@ -69,13 +79,14 @@ class Plan:
     labels: tuple[LabelRow, ...]  # every value that occurs, in the order of trying
 
 
-def label_texts(labels: Sequence[tuple[str, str]]) -> list[str]:
+def label_texts(labels: Sequence[tuple[str, str]], *, published: Sequence[str] = ()) -> list[str]:
     """Name classes: the value, or `value (category)` for the later of two with one value.
 
     Args:
         labels: (category, value), in the order of CATEGORIES and then of values.
+        published: names of classes that come before them.
     """
-    seen: set[str] = set()
+    seen = set(published)
     texts = []
     for category, value in labels:
         text = value
@@ -86,24 +97,34 @@ def label_texts(labels: Sequence[tuple[str, str]]) -> list[str]:
     return texts
 
 
-def plan_labels(fields: Fields, parameters: Parameters) -> Plan:
+def plan_labels(fields: Fields, parameters: Parameters, pins: Pins | None = None) -> Plan:
     """Assign at most one label to each field.
 
     Args:
         fields: of all sources.
         parameters: thresholds, seed and allocation.
+        pins: what a release has published already. Its labels stay whatever their counts, and take
+            new fields only for the places that its own fields leave.
 
     Returns:
         The plan; equal for any order of the fields.
     """
+    pins = pins or Pins()
     index = {category: _Index(fields.cells[category]) for category in CATEGORIES}
     strata = _Strata(fields)
     assigned = np.full(len(fields), -1, np.int32)
-    labels = sorted(
-        (one for category in CATEGORIES for one in index[category].potential(category)),
-        key=lambda one: (one.candidates, CATEGORIES.index(one.category), one.value),
-    )
+    labels = _potential(index, pins)
+    number_of = {(one.category, one.value): number for number, one in enumerate(labels)}
+    for at, pinned in pins.of_field:
+        assigned[at] = number_of[pinned]
     for number, label in enumerate(labels):
+        published = pins.taken.get((label.category, label.value))
+        if published is not None:
+            rows = index[label.category].rows(label.value)
+            rows = rows[assigned[rows] < 0]
+            chosen, labels[number] = _add(fields, label, rows, strata, parameters, published)
+            assigned[chosen] = number
+            continue
         if label.candidates < parameters.min_fields:
             few = f"fewer than {parameters.min_fields} fields"
             labels[number] = replace(label, dropped_reason=few)
@@ -113,6 +134,33 @@ def plan_labels(fields: Fields, parameters: Parameters) -> Plan:
         chosen, labels[number] = _fill(fields, label, rows, strata, parameters)
         assigned[chosen] = number
     return Plan(assigned, tuple(labels))
+
+
+def _potential(index: Mapping[str, "_Index"], pins: Pins) -> list[LabelRow]:
+    """All values that occur or are published, in the order of trying: rarest first."""
+    found = [one for category in CATEGORIES for one in index[category].potential(category)]
+    known = {(one.category, one.value) for one in found}
+    found += [LabelRow(*label, candidates=0) for label in pins.taken if label not in known]
+    return sorted(
+        found, key=lambda one: (one.candidates, CATEGORIES.index(one.category), one.value)
+    )
+
+
+def _add(
+    fields: Fields,
+    label: LabelRow,
+    free: Rows,
+    strata: "_Strata",
+    parameters: Parameters,
+    published: int,
+) -> tuple[Rows, LabelRow]:
+    """Choose new fields for a published label, as many as it has places left."""
+    places = max(0, parameters.max_fields - published)
+    if not len(free) or not places:
+        return free[:0], replace(label, free=len(free), assigned=published)
+    limits = replace(parameters, min_fields=1, max_fields=places)
+    chosen, row = _fill(fields, label, free, strata, limits)
+    return chosen, replace(row, assigned=published + len(chosen))
 
 
 def _fill(
@@ -255,10 +303,11 @@ class _Index:
         ]
 
     def rows(self, value: str) -> Rows:
-        """Fields that carry the value."""
+        """Fields that carry the value; none where it doesn't occur."""
         edges = self._edges
-        slices = [self._order[edges[code] : edges[code + 1]] for code in self._cells[value]]
-        return np.concatenate(slices)
+        codes = self._cells.get(value, ())
+        slices = [self._order[edges[code] : edges[code + 1]] for code in codes]
+        return np.concatenate([self._order[:0], *slices])
 
 
 def _cell_hashes(category: str, cells: Cells) -> Keys:

@@ -16,7 +16,12 @@ class Split:
 
 
 def split_groups(
-    rows: Iterable[tuple[int, str]], *, share: float, seed: int, held_out: Collection[str] = ()
+    rows: Iterable[tuple[int, str]],
+    *,
+    share: float,
+    seed: int,
+    held_out: Collection[str] = (),
+    trained: Collection[str] = (),
 ) -> Split:
     """Hold out about `share` of each label's groups.
 
@@ -29,6 +34,7 @@ def split_groups(
         share: of the groups, 0..1.
         seed: of the hashes.
         held_out: groups that a published release placed in validation.
+        trained: groups that it placed in train, which therefore aren't free.
 
     Returns:
         The groups of the validation split, and the labels that got fewer than wanted.
@@ -38,6 +44,7 @@ def split_groups(
     for label, group in rows:
         groups_of[label].add(group)
         labels_of[group].add(label)
+    fixed = set(trained)
     validation = set(held_out) & set(labels_of)
     kept = {label: len(groups - validation) for label, groups in groups_of.items()}
     short: dict[int, tuple[int, int]] = {}
@@ -47,7 +54,7 @@ def split_groups(
             continue
         wanted = max(1, round(share * len(groups)))
         inside = len(groups & validation)
-        free = sorted(groups - validation, key=lambda one: (rank(seed, "split", one), one))
+        free = sorted(groups - validation - fixed, key=lambda one: (rank(seed, "split", one), one))
         for group in free:
             if inside >= wanted:
                 break

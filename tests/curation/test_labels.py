@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from cytoimagenet_hf.curation.labels import (
     Cells,
     Fields,
+    Pins,
     allocate,
     label_texts,
     plan_labels,
@@ -148,6 +149,37 @@ def test_plan_by_hand() -> None:
     # human: two fields without a gene and one with "rare": shares 2/3 and 1/3
     assert (labels[3].strata, labels[3].strata_covered) == (2, 2)
     assert labels[3].entropy == pytest.approx(math.log2(3) - 2 / 3, abs=1e-4)
+
+
+def test_published_labels_stay_and_take_only_the_places_left() -> None:
+    """Of five fields of "a" two are published; with room for four, two of the others join them.
+
+    "gone" occurs no more and stays a label; the field pinned to it is not free for "a".
+    """
+    table = made([({"gene": ["a"]}, 6)])
+    pins = Pins(
+        taken={("gene", "a"): 2, ("gene", "gone"): 1},
+        of_field=[(0, ("gene", "a")), (1, ("gene", "a")), (2, ("gene", "gone"))],
+    )
+    plan = plan_labels(fields_of(table), Parameters(min_fields=4, max_fields=4), pins)
+    named = [plan.labels[code].value if code >= 0 else "" for code in plan.assigned]
+    assert named[:3] == ["a", "a", "gone"]
+    assert sorted(named[3:]) == ["", "a", "a"]
+    assert {
+        row.value: (row.candidates, row.assigned, row.dropped_reason) for row in plan.labels
+    } == {
+        "a": (6, 4, ""),
+        "gone": (0, 1, ""),
+    }
+
+
+def test_a_published_label_with_no_place_takes_nothing() -> None:
+    """Its 1,000 fields are published, none of them is here, and the three here stay free."""
+    plan = plan_labels(
+        fields_of(made([({"gene": ["a"]}, 3)])), Parameters(), Pins(taken={("gene", "a"): 1000})
+    )
+    assert plan.assigned.tolist() == [-1, -1, -1]
+    assert (plan.labels[0].free, plan.labels[0].assigned) == (3, 1000)
 
 
 def test_each_dropped_label_says_why() -> None:
@@ -350,6 +382,11 @@ def test_label_texts_name_the_category_of_the_later_one() -> None:
     """The first of several labels with one value keeps it bare."""
     labels = [("compound", "x"), ("gene", "x"), ("gene", "y"), ("phenotype", "x")]
     assert label_texts(labels) == ["x", "x (gene)", "y", "x (phenotype)"]
+
+
+def test_newcomers_get_names_that_no_published_class_has() -> None:
+    """A gene "a" that comes after the published compound "a" names its category."""
+    assert label_texts([("gene", "a"), ("gene", "b")], published=["a"]) == ["a (gene)", "b"]
 
 
 def test_label_texts_are_never_equal() -> None:

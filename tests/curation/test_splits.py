@@ -108,6 +108,14 @@ def test_a_published_group_blocks_the_last_one_of_its_label() -> None:
     assert split.short == {0: (1, 2)}
 
 
+def test_published_training_groups_stay_in_train() -> None:
+    """Of three groups the one that is not published is held out, whatever the seed."""
+    rows = [(0, "a"), (0, "b"), (0, "c")]
+    for seed in range(10):
+        split = split_groups(rows, share=0.3, seed=seed, trained=["a", "c"])
+        assert split.validation == {"b"}
+
+
 def test_seed_changes_groups_and_not_their_number() -> None:
     """Ten of a hundred groups are held out, other ones under another seed."""
     rows = [(0, f"g{number}") for number in range(100)]
