@@ -19,17 +19,17 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 # Stamps: pip runs again only when what is to be installed has changed.
-$(VENV)/core.stamp: setup.py constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet -e . -c constraints.txt
-	@touch $@
-
 $(VENV)/check.stamp: setup.py constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -e '.[check]' -c constraints.txt
-	@touch $(VENV)/core.stamp $@
+	@touch $@
+
+$(VENV)/train.stamp: setup.py constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -e '.[train]' -c constraints.txt
+	@touch $@
 
 $(VENV)/dev.stamp: setup.py constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -e '.[dev]' -c constraints.txt
-	@touch $(VENV)/core.stamp $(VENV)/check.stamp $@
+	@touch $(VENV)/check.stamp $(VENV)/train.stamp $@
 
 install: $(VENV)/dev.stamp  ## make .venv with all that the tests need
 
@@ -37,7 +37,7 @@ quick: $(VENV)/check.stamp  ## lint and the fast unit tests, without torch; unde
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest -m "$(FAST)" -n 2 --maxfail 5 --ignore=tests/test_packaging.py
 
-demo: $(VENV)/core.stamp  ## simulate raw data, build the data set, load it, draw it: demo/
+demo: $(VENV)/train.stamp  ## simulate raw data, build the data set, train a model on it: demo/
 	$(BIN)/cytoimagenet demo --to demo
 
 test: $(VENV)/dev.stamp  ## lint, types, and all tests but the slow ones

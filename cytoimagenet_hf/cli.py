@@ -1,7 +1,6 @@
 """`cytoimagenet …`: parse, call, draw. Subcommands import what they need when they run."""
 
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from cytoimagenet_hf.errors import BuildError, CytoImageNetError
+from cytoimagenet_hf.commands.options import PROCESSORS as _PROCESSORS
+from cytoimagenet_hf.commands.options import Json
+from cytoimagenet_hf.commands.publishing import publish
+from cytoimagenet_hf.errors import BuildError, CytoImageNetError, PushError
 
 app = typer.Typer(
     name="cytoimagenet",
@@ -33,8 +35,6 @@ Columns = Annotated[
     typer.Option("--map", help="COLUMN=NAME, our column and the table's; repeatable."),
 ]
 Box = Annotated[str, typer.Option(help="zero: 0-based, end-exclusive; voc: 1-based.")]
-_PROCESSORS = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _MANY = ("--sources",)  # options that take several values, as in `--sources bbbc006 bbbc010`
 
 
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if debug:
             raise
         typer.echo(f"cytoimagenet: {error}", err=True)
-        failed = isinstance(error, BuildError | OSError | ImportError)
+        failed = isinstance(error, BuildError | PushError | OSError | ImportError)
         raise SystemExit(1 if failed else 2) from None
     except KeyboardInterrupt:
         typer.echo("cytoimagenet: stopped; the same command goes on from here", err=True)
@@ -355,6 +355,9 @@ def reproduce(
     raise typer.Exit(0 if found.is_equal else 1)
 
 
+app.command()(publish)
+
+
 @app.command(
     context_settings={
         "allow_extra_args": True,
@@ -375,12 +378,14 @@ def demo(
     fields: Annotated[int, typer.Option(min=24, help="Fields of view a source.")] = 60,
     workers: Annotated[int, typer.Option(min=0, help="Processes.")] = _PROCESSORS,
 ) -> None:
-    """Simulate raw data of several sources, curate them, load the data set, draw it."""
+    """Simulate raw data of several sources, curate them, draw and load them, train on them."""
     from cytoimagenet_hf import demo as demonstration
 
     config = demonstration.prepare(to, fields=fields, workers=workers, say=typer.echo)
     _run_build(config, remember=False)  # "cytoimagenet" must never mean simulated pixels
     typer.echo(demonstration.load_and_tell(to))
+    typer.echo(demonstration.train_and_tell(to, workers=workers, say=typer.echo))
+    typer.echo(demonstration.next_steps(to))
 
 
 if __name__ == "__main__":

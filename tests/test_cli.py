@@ -154,23 +154,6 @@ def test_source_file_is_run_and_said(tmp_path, capsys):
     assert f"{tmp_path}" not in (output / "build.json").read_text()
 
 
-@pytest.mark.slow
-def test_demo_builds_loads_and_says_what_next(tmp_path, capsys, monkeypatch):
-    """The demo curates simulated data of at least four sources and is never remembered."""
-    from cytoimagenet_hf.errors import DatasetNotAvailableError
-    from cytoimagenet_hf.hub.loading import locate
-
-    assert run("demo", "--to", tmp_path / "demo", "--fields", "24") == 0
-    said = capsys.readouterr().out
-    assert said.count("simulated 24 fields of") >= 4
-    assert "Next:" in said
-    for name in ("gallery.png", "report.html"):
-        assert (tmp_path / "demo" / "cytoimagenet.work" / name).exists()
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(DatasetNotAvailableError):
-        locate("cytoimagenet")
-
-
 def test_verify_repair_and_reproduce(raw, tmp_path, capsys):
     """A whole folder verifies with 0, a damaged one with 1 until it is repaired."""
     output = tmp_path / "cytoimagenet"

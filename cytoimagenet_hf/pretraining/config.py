@@ -12,6 +12,10 @@ from cytoimagenet_hf import files
 
 IMAGENET_B0 = "tf_efficientnet_b0.in1k"  # plain ImageNet-1k; without a tag timm takes noisy student
 CONFIG_FILE = "train_config.json"
+_ABOUT = (
+    "Train any timm model on a labelled image data set. Defaults stand in parentheses; a preset "
+    "changes many of them, and a flag beats a preset. docs/pretraining.md tells what matters."
+)
 
 
 _MANY = float("inf")
@@ -74,14 +78,14 @@ class TrainConfig:
     )
     batch_size: int = _option(64, "images a step, for each process")
     gradient_accumulation: int = _option(1, "batches a step")
-    optimizer: Literal["adam", "adamw", "sgd"] = _option("adamw", "")
+    optimizer: Literal["adam", "adamw", "sgd"] = _option("adamw", "kind of optimizer")
     learning_rate: float = _option(3e-4, "peak")
-    weight_decay: float = _option(0.05, "")
+    weight_decay: float = _option(0.05, "of all weights but biases and norms")
     epsilon: float = _option(1e-8, "of Adam")
     schedule: Literal["constant", "cosine"] = _option("cosine", "of the learning rate")
     warmup: float = _option(0.05, "share of all steps with a rising learning rate")
     clip_grad: float = _option(1.0, "largest norm of the gradient; 0: any")
-    label_smoothing: float = _option(0.1, "")
+    label_smoothing: float = _option(0.1, "share of the target given to all classes")
     ema: float = _option(0.0, "decay of averaged weights; 0: none")
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = _option(
         "auto", "auto: bf16 on devices that have it, never on a CPU"
@@ -112,7 +116,7 @@ class TrainConfig:
     cpu: bool = _option(False, "use no GPU")
     push_to_hub: bool = _option(False, "push the model when it is trained")
     hub_model_id: str = _option("", "OWNER/NAME")
-    hub_private: bool = _option(False, "")
+    hub_private: bool = _option(False, "make the model on the Hub private")
 
     def __post_init__(self) -> None:
         """Refuse values that no run can be made with."""
@@ -159,10 +163,10 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "schedule": "cosine", "warmup": 0.05, "label_smoothing": 0.1, "ema": 0.9998,
         "mixup": 0.2, "cutmix": 1.0,
     },
-    # Minutes on two cores: a small network on small images.
+    # Half a minute on two cores: a tiny network on small images.
     "demo": {
-        "model": "test_efficientnet", "pretrained": False, "image_size": 96, "epochs": 6,
-        "batch_size": 64, "learning_rate": 3e-3, "warmup": 0.1, "log_steps": 5,
+        "model": "test_efficientnet", "pretrained": False, "image_size": 96, "epochs": 8,
+        "batch_size": 64, "learning_rate": 3e-3, "warmup": 0.1, "log_steps": 10,
         "label_smoothing": 0.0, "name": "small",
     },
 }  # fmt: skip
@@ -178,7 +182,7 @@ def parse_config(arguments: Sequence[str], *, program: str = "train") -> TrainCo
     """
     known = dataclasses.fields(TrainConfig)
     hints = typing.get_type_hints(TrainConfig)
-    parser = argparse.ArgumentParser(prog=program, description=__doc__, allow_abbrev=False)
+    parser = argparse.ArgumentParser(prog=program, description=_ABOUT, allow_abbrev=False)
     parser.add_argument("--preset", choices=sorted(PRESETS), help="a set of values to start from")
     parser.add_argument("--config", type=Path, help="train_config.json of another run")
     for one in known:

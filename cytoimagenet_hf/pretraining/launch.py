@@ -1,9 +1,12 @@
 """From flags to a run: errors of ours are one line, and the exit status tells of what kind."""
 
+import importlib.util
 import sys
 from collections.abc import Sequence
 
 from cytoimagenet_hf.errors import CytoImageNetError
+
+_NEEDED = ("torch", "torchvision", "timm", "transformers", "accelerate")  # of the extra `train`
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -12,9 +15,23 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     try:
         config = parse_config(sys.argv[1:] if argv is None else argv)
+        if lacking := what_is_lacking():
+            raise CytoImageNetError(lacking)
         from cytoimagenet_hf.pretraining.train import train
 
         train(config)
     except (CytoImageNetError, ValueError) as error:
         sys.stderr.write(f"train: {error}\n")
         raise SystemExit(1 if isinstance(error, CytoImageNetError) else 2) from None
+
+
+def what_is_lacking() -> str:
+    """Say which libraries of the extra `train` aren't installed, and how they are; "": all are."""
+    absent = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if not absent:
+        return ""
+    return (
+        f"{', '.join(absent)} {'is' if len(absent) == 1 else 'are'} not installed. Training needs "
+        f'the extra `train`: pip install "cytoimagenet-hf[train]", or in a checkout '
+        f'pip install ".[train]".'
+    )
