@@ -23,13 +23,14 @@ class Bars:
 
         self.close()
         lively = sys.stderr.isatty()
+        units = {"unit": "B", "unit_scale": True} if unit == "byte" else {"unit": f" {unit}s"}
         self._bar = tqdm(
             total=total,
             desc=f"{stage:9}",
-            unit=f" {unit}s",
             dynamic_ncols=True,
             mininterval=0.1 if lively else 10,
             disable=total == 0,
+            **units,
         )
 
     def step(self, done: int, note: str = "") -> None:

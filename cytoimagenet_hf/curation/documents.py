@@ -79,6 +79,9 @@ def write_documents(folder: Path, material: Material, contents: Contents, *, pro
             "png_engine": png.ENGINE,
             "parameters": material.parameters.as_dict(),
             "inputs": _inputs(material, contents.crops),
+            # What the card tells and the shards don't, so that it can be made anew for a part.
+            "sources": [dataclasses.asdict(one) for one in facts.sources],
+            "label_fields": _label_fields(material, contents),
             "simulated": material.simulated,
             "counts": {
                 f"{size.config}/{size.split}/{size.terms}": {"rows": size.rows, "bytes": size.bytes}
@@ -154,14 +157,35 @@ def _sizes(written: Sequence[Shard]) -> list[cards.SizeFacts]:
     ]
 
 
-def _inputs(material: Material, crops: Sequence[Crop]) -> dict[str, dict[str, str]]:
-    """Identify what went in by contents: the catalog's bytes, and the raw files of all crops."""
+def _inputs(material: Material, crops: Sequence[Crop]) -> dict[str, dict[str, Any]]:
+    """Identify what went in by contents: the catalog's bytes, and the raw files of all crops.
+
+    Licenses are those of all records, as a source none of whose crops was left has its too.
+    """
     raw: dict[str, set[str]] = defaultdict(set)
     for crop in crops:
         raw[crop.source].add(crop.source_sha256)
+    licenses: dict[str, set[str]] = defaultdict(set)
+    for pair in material.catalog.group_by(["source", "license"]).aggregate([]).to_pylist():
+        licenses[pair["source"]].add(terms_of(pair["license"]).license)
     return {
-        name: {"catalog_sha256": sha256, "raw_blake2b": hashing.fingerprint(sorted(raw[name]))}
+        name: {
+            "catalog_sha256": sha256,
+            "raw_blake2b": hashing.fingerprint(sorted(raw[name])),
+            "licenses": sorted(licenses[name]),
+        }
         for name, sha256 in sorted(material.inputs.items())
+    }
+
+
+def _label_fields(material: Material, contents: Contents) -> dict[str, dict[str, int]]:
+    """Count the fields with crops of each label, by terms."""
+    found: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for crop in contents.crops:
+        found[crop.terms][contents.names[crop.label]].add(crop.field)
+    return {
+        terms: {label: len(fields) for label, fields in labels.items()}
+        for terms, labels in found.items()
     }
 
 

@@ -119,13 +119,16 @@ def _card(folder: Path, findings: Findings) -> tuple[dict[str, dict[str, list[st
 
 
 def _classes(folder: Path, findings: Findings) -> tuple[Class, ...]:
-    """Read the published labels, in the order of their integers."""
+    """Read the published labels, in the order of their integers.
+
+    One whose crops may all not be published keeps its integer and has none.
+    """
     try:
         rows = _report(folder / LABEL_REPORT, LABELS)
         classes = tuple(
             Class(row["label"], CATEGORIES.index(row["category"]), row["value"], row["crops"])
             for row in rows
-            if row["crops"]
+            if not row["dropped_reason"]
         )
         # A later release appends classes, so their order is not compared, only their names.
         by_category = sorted(classes, key=lambda one: (one.category, one.value))

@@ -46,6 +46,18 @@ def check_id(repo_id: str) -> None:
         )
 
 
+def who_asks(api: HfApi, repo_id: str) -> list[str]:
+    """Return the namespaces of the token's owner: their name, and their organizations.
+
+    Raises:
+        PushError: no token, one that may only read, or no Hub.
+    """
+    me = asking(repo_id, lambda: within(ANSWER_SECONDS, api.whoami))
+    if (me.get("auth") or {}).get("accessToken", {}).get("role") == "read":
+        raise PushError(f"The token of {me.get('name')} may only read. {_HOW_TO_LOG_IN}")
+    return [str(me.get("name")), *(str(one.get("name")) for one in me.get("orgs") or ())]
+
+
 def open_repo(api: HfApi, repo_id: str, kind: Kind, *, private: bool) -> str:
     """Make the repository or find it; returns the commit its main branch stands at.
 
@@ -55,9 +67,7 @@ def open_repo(api: HfApi, repo_id: str, kind: Kind, *, private: bool) -> str:
     Raises:
         PushError: no token, no right, no Hub; or the repository is public and shall not be.
     """
-    me = asking(repo_id, lambda: within(ANSWER_SECONDS, api.whoami))
-    if (me.get("auth") or {}).get("accessToken", {}).get("role") == "read":
-        raise PushError(f"The token of {me.get('name')} may only read. {_HOW_TO_LOG_IN}")
+    who_asks(api, repo_id)
     asking(
         repo_id,
         lambda: api.create_repo(repo_id, repo_type=kind, private=private or None, exist_ok=True),

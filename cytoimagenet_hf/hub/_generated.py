@@ -40,6 +40,19 @@ def generated_sha256(card: str) -> str:
     return state.hexdigest()
 
 
+def prose_sha256(card: str) -> str:
+    """Return the sha256 of what stands around the generated parts, whatever the line ends.
+
+    Raises:
+        ValueError: as `generated_parts`.
+    """
+    prose = line_feeds(card)
+    for name, body in generated_parts(card).items():
+        before, after = marks(name)
+        prose = prose.replace(before + body + after, before + after, 1)
+    return hashlib.sha256(prose.encode()).hexdigest()
+
+
 def marks(name: str) -> tuple[str, str]:
     """Return what stands before and after the part `name`."""
     if name == FRONT_MATTER:

@@ -21,6 +21,7 @@ from cytoimagenet_hf.hub._generated import (
     generated_sha256,
     line_feeds,
     marks,
+    prose_sha256,
 )
 from cytoimagenet_hf.hub._markdown import link, table, text
 from cytoimagenet_hf.hub.licenses import terms_of
@@ -37,6 +38,8 @@ __all__ = [
     "content_fingerprint",
     "generated_parts",
     "generated_sha256",
+    "line_feeds",
+    "prose_sha256",
     "refresh_card",
     "render_card",
 ]
@@ -174,7 +177,7 @@ def _license(facts: CardFacts) -> dict[str, str]:
 
 
 def _status(facts: CardFacts) -> str:
-    rows, labels = _rows(facts, "default"), len(facts.labels)
+    rows, labels = _rows(facts, "default"), sum(1 for one in facts.labels if one.crops)
     sources = len({source.name for source in facts.sources})
     held = (
         f"Weakly labeled microscopy images: {_count(rows, 'crop', 'crops')} in "

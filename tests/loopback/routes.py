@@ -14,6 +14,7 @@ from tests.loopback.transport import Transport
 TOKEN = "hf_" + "loopbackWriter" * 2  # may write to USER and ORGS
 READ_TOKEN = "hf_" + "loopbackReader" * 2  # may only read
 USER, ORGS = "ada", ("lab",)
+_KINDS = ("models", "datasets", "spaces")
 _LFS_ENDINGS = (".parquet", ".safetensors", ".bin", ".arrow", ".npz", ".h5")  # .gitattributes' own
 
 
@@ -69,9 +70,8 @@ class Handler(Transport):
     def _create(self):
         asked = json.loads(self.body)
         id = f"{asked.get('organization') or USER}/{asked['name']}"
-        kind = {"dataset": "datasets"}.get(asked.get("type", "model"), "models")
-        prefix = "datasets/" if kind == "datasets" else ""
-        url = f"{self.hub.url}/{prefix}{id}"
+        kind = asked.get("type", "model") + "s"
+        url = f"{self.hub.url}/{_prefix(kind)}{id}"
         self._may_write(id)
         with self.hub.store.lock:
             if (kind, id) in self.hub.store.repos:
@@ -126,7 +126,8 @@ class Handler(Transport):
         self._signed(secret)
         content = self.body.read_bytes()
         (self.hub.store.folder / f"part-{oid}-{number}").write_bytes(content)
-        return self._send(200, b"", {"ETag": f'"{hashlib.md5(content).hexdigest()}"'})
+        etag = self.fault.etag if self.fault else ""
+        return self._send(200, b"", {"ETag": f'"{etag or hashlib.md5(content).hexdigest()}"'})
 
     def _lfs_complete(self, secret, owner, name, oid):
         self._signed(secret)
@@ -169,8 +170,7 @@ class Handler(Transport):
             else:
                 raise Refusal(501, message=f"unknown operation {key}")
         commit = self.hub.store.commit(repo, branch, header, changes)
-        prefix = "datasets/" if kind == "datasets" else ""
-        url = f"{self.hub.url}/{prefix}{id}/commit/{commit.sha}"
+        url = f"{self.hub.url}/{_prefix(kind)}{id}/commit/{commit.sha}"
         told = {"success": True, "commitOid": commit.sha, "commitUrl": url, "hookOutput": ""}
         return self._json(told)
 
@@ -263,6 +263,9 @@ class Handler(Transport):
         return self._json([self._expand(one, commit) for one in found])
 
     def _expand(self, item: dict, commit) -> dict:
+        if self.fault and item["type"] == "file":
+            item = item | {"size": item["size"] + self.fault.size}
+            item |= {"oid": self.fault.etag} if self.fault.etag else {}
         if self.query.get("expand", "").lower() != "true":
             return item
         last = {"id": commit.sha, "title": commit.title, "date": commit.date}
@@ -354,7 +357,7 @@ def _match(pattern: str, segments: list[str]) -> list[str] | None:
             return found + left
         if part == "{id}" and len(left) >= 2:
             found, left = [*found, "/".join(left[:2])], left[2:]
-        elif not left or (part == "{kind}" and left[0] not in ("models", "datasets")):
+        elif not left or (part == "{kind}" and left[0] not in _KINDS):
             return None
         elif part in ("{}", "{kind}"):
             found.append(left.pop(0))
@@ -364,11 +367,16 @@ def _match(pattern: str, segments: list[str]) -> list[str] | None:
 
 
 def _git(segments: list[str], rest: list[str]) -> list[str] | None:
-    kind = "datasets" if segments[0] == "datasets" else "models"
-    own = segments[1:] if kind == "datasets" else segments
+    kind = segments[0] if segments[0] in _KINDS else "models"
+    own = segments[1:] if kind != "models" else segments
     if len(own) < 2 or not own[1].endswith(".git") or own[2:] != rest:
         return None
     return [kind, f"{own[0]}/{own[1].removesuffix('.git')}"]
+
+
+def _prefix(kind: str) -> str:
+    """What stands before the id in the address of a page."""
+    return "" if kind == "models" else f"{kind}/"
 
 
 def _items(files: dict) -> dict[str, dict]:

@@ -26,8 +26,10 @@ class Fault:
         headers: of that answer, such as Retry-After.
         cut: close the connection after so many bytes of the request's (PUT, POST) or the answer's
             (GET) body.
-        size: added to each size that the answer to a file tells (HEAD, and before a GET's body).
-        etag: told instead of the true one.
+        size: added to each size that the answer to a file (HEAD, and before a GET's body) or a
+            listing tells.
+        etag: told instead of the true one, of a file, in a listing, or of a part that was uploaded.
+        mute: do what was asked for, and close the connection instead of answering.
         delay: seconds before anything happens.
         skip: leave so many fitting requests alone before.
         times: how many requests it applies to.
@@ -39,6 +41,7 @@ class Fault:
     cut: int | None = None
     size: int = 0
     etag: str = ""
+    mute: bool = False
     delay: float = 0.0
     skip: int = 0
     times: int = 1 << 30
@@ -109,9 +112,14 @@ class Transport(http.server.BaseHTTPRequestHandler):
             body = b"".join(pieces)
             return None if self._cut() else body
         path = self.hub.store.folder / f"incoming-{secrets.token_hex(8)}"
-        with path.open("wb") as stream:
-            for piece in pieces:
-                stream.write(piece)
+        try:
+            with path.open("wb") as stream:
+                for piece in pieces:
+                    stream.write(piece)
+        except OSError:
+            path.unlink()
+            self._note(0, 0)  # what arrived counts, though nobody waits for an answer
+            raise
         if self._cut():
             path.unlink()
             return None
@@ -159,6 +167,9 @@ class Transport(http.server.BaseHTTPRequestHandler):
         cut = self.fault.cut if self.fault and self.command == "GET" else None
         given = b"" if self.command == "HEAD" else body[:cut]
         self._note(status, len(given))  # before the client can go on and look at the log
+        if self.fault and self.fault.mute:
+            self._hang_up()
+            return status
         self.end_headers()
         self.wfile.write(given)
         if self.command != "HEAD" and (cut is not None or told > len(body)):

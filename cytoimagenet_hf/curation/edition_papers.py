@@ -1,0 +1,252 @@
+"""The documents that stand beside the published shards: of just what is published, and where.
+
+Where the whole folder goes out they are those of the build, but for the card, which tells that it
+is on the Hub now. Where crops are withheld, card, build.json, sums and reports tell of the rest, so
+that `verify` finds the published folder as whole as the one it came from.
+"""
+
+import dataclasses
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cytoimagenet_hf import files, hashing
+from cytoimagenet_hf.curation.configs import data_files
+from cytoimagenet_hf.curation.documents import LABELS
+from cytoimagenet_hf.curation.editions import Edition, crops_by, other_files
+from cytoimagenet_hf.curation.papers import BUILD, CARD, EXCLUSION_REPORT, LABEL_REPORT, SUMS
+from cytoimagenet_hf.curation.parameters import preset
+from cytoimagenet_hf.curation.selection import EXCLUSIONS
+from cytoimagenet_hf.curation.shardcheck import NAME
+from cytoimagenet_hf.curation.shards import Shard
+from cytoimagenet_hf.hub import cards
+
+WITHHELD = ("publishing", "terms")  # stage and reason in the list of exclusions
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """The card that stands on the Hub."""
+
+    card: str = ""  # empty: none
+    prose_sha256: str = ""  # of the prose that was published last; empty: not known
+
+
+def write_papers(edition: Edition, to: Path, *, hub_id: str, standing: Standing) -> dict[str, Path]:
+    """Write the documents of an edition.
+
+    Args:
+        edition: what is published.
+        to: an empty folder.
+        hub_id: where it is published.
+        standing: the card on the Hub; prose that was edited there is kept.
+
+    Returns:
+        Where each document is, by its path in the data set; the card last.
+
+    Raises:
+        ValueError: the card on the Hub or in the folder has broken marks.
+    """
+    papers = {
+        LABEL_REPORT: _labels(edition, to / LABEL_REPORT),
+        EXCLUSION_REPORT: _exclusions(edition, to / EXCLUSION_REPORT),
+    }
+    counts = _exclusion_counts(papers[EXCLUSION_REPORT])
+    facts = _facts(edition, pq.read_table(papers[LABEL_REPORT]).to_pylist(), counts, hub_id)
+    card = _card(edition, facts, standing)
+    build = _build(edition, card, counts)
+    files.write_json(to / BUILD, build)
+    papers[BUILD] = to / BUILD
+    sums = {
+        **edition.shards,
+        **{path: edition.papers.sums[path] for path in other_files(edition)},
+        **{path: hashing.sha256_file(at) for path, at in papers.items()},
+    }
+    lines = [f"{sums[path]}  {path}\n" for path in sorted(sums)]
+    files.write_text(to / SUMS, "".join(lines))
+    files.write_text(to / CARD, card)
+    return papers | {SUMS: to / SUMS, CARD: to / CARD}
+
+
+def _labels(edition: Edition, to: Path) -> Path:
+    """The label report, with the crops and sources that are published."""
+    path = edition.folder / LABEL_REPORT
+    if edition.is_whole:
+        return path
+    crops: Counter[int] = Counter()
+    sources: dict[int, set[str]] = defaultdict(set)
+    for (label, source), count in crops_by(edition, "label", "dir_name").items():
+        crops[label] += count
+        sources[label].add(source)
+    rows: list[dict[str, Any]] = []
+    for row in pq.read_table(path).to_pylist():
+        if not row["dropped_reason"]:
+            number = len(rows)  # published labels come first, in the order of their integers
+            row |= {"crops": crops[number], "sources": sorted(sources[number])}
+        elif edition.secret:
+            continue  # nobody knows which of the values that came to nothing are in-house
+        rows.append(row)
+    with files.replacing(to) as aside:
+        pq.write_table(pa.Table.from_pylist(rows, schema=LABELS), aside)
+    return to
+
+
+def _exclusions(edition: Edition, to: Path) -> Path:
+    """The list of exclusions, with the crops that are withheld; of in-house data nothing."""
+    path = edition.folder / EXCLUSION_REPORT
+    if edition.is_whole:
+        return path
+    rows = [row for row in pq.read_table(path).to_pylist() if row["source"] not in edition.secret]
+    rows += [
+        {
+            "id": row["image_id"].partition("#")[0],
+            "window": row["image_id"].partition("#")[2],
+            "stage": WITHHELD[0],
+            "reason": WITHHELD[1],
+            "detail": row["license"],
+            "source": row["dir_name"],
+            "label": edition.papers.classes[row["label"]].value,
+        }
+        for row in edition.rows.to_pylist()
+        if row["terms"] in edition.withheld_terms and row["dir_name"] not in edition.secret
+    ]
+    with files.replacing(to) as aside:
+        pq.write_table(pa.Table.from_pylist(rows, schema=EXCLUSIONS), aside, compression="zstd")
+    return to
+
+
+def _exclusion_counts(path: Path) -> dict[tuple[str, str], int]:
+    table = pq.read_table(path, columns=["stage", "reason"])
+    counted = table.group_by(["stage", "reason"]).aggregate([([], "count_all")]).to_pylist()
+    return {(row["stage"], row["reason"]): row["count_all"] for row in counted}
+
+
+def _facts(
+    edition: Edition,
+    labels: Sequence[Mapping[str, Any]],
+    exclusions: Mapping[tuple[str, str], int],
+    hub_id: str,
+) -> cards.CardFacts:
+    """The facts of a card, read back from what a build wrote."""
+    build = edition.papers.build
+    fields: Counter[str] = Counter()
+    for terms, counts in build["label_fields"].items():
+        if terms not in edition.withheld_terms:
+            fields.update(counts)
+    return cards.CardFacts(
+        labels=[
+            cards.LabelFacts(
+                label=row["label"],
+                category=row["category"],
+                fields=row["assigned"] if edition.is_whole else fields[row["label"]],
+                crops=row["crops"],
+            )
+            for row in labels
+            if not row["dropped_reason"]
+        ],
+        sources=[cards.SourceFacts(**one) for one in _open_sources(edition)],
+        sizes=[_size(key, count) for key, count in _counts(edition).items()],
+        data_files=data_files([_shard(path) for path in edition.shards]),
+        fingerprint=cards.content_fingerprint(edition.shards),
+        parameters=build["parameters"],
+        paper=preset("paper").as_dict(),
+        seed=build["parameters"]["seed"],
+        versions=build["versions"],
+        exclusions=exclusions,
+        simulated=build["simulated"],
+        hub_id=hub_id,
+    )
+
+
+def _size(key: str, count: Mapping[str, int]) -> cards.SizeFacts:
+    config, split, terms = key.split("/")
+    return cards.SizeFacts(
+        config=config, split=split, terms=terms, rows=count["rows"], bytes=count["bytes"]
+    )
+
+
+def _shard(path: str) -> Shard:
+    name = NAME.fullmatch(path)
+    config, split, terms = name.group("config", "split", "terms") if name else ("", "", "")
+    return Shard(config, split, terms, path, 0, 0)
+
+
+def _counts(edition: Edition) -> dict[str, dict[str, int]]:
+    """The counts of build.json that are published: config/split/terms -> rows, bytes."""
+    counts: dict[str, dict[str, int]] = edition.papers.build["counts"]
+    return {
+        key: count
+        for key, count in counts.items()
+        if key.rpartition("/")[2] not in edition.withheld_terms
+    }
+
+
+def _open_sources(edition: Edition) -> list[dict[str, Any]]:
+    """The sources of build.json that have published crops."""
+    return [
+        one for one in edition.papers.build["sources"] if one["terms"] not in edition.withheld_terms
+    ]
+
+
+def _card(edition: Edition, facts: cards.CardFacts, standing: Standing) -> str:
+    """Make the card: generated parts anew, prose from the Hub if it was edited there."""
+    own = (edition.folder / CARD).read_text(encoding="utf-8")
+    if not _is_edited(standing):
+        return cards.refresh_card(own, facts)
+    try:
+        return cards.refresh_card(standing.card, facts)
+    except ValueError as error:
+        raise ValueError(
+            f"README.md of {facts.hub_id} on the Hub was edited by hand and can't be kept: {error} "
+            f"Put the marks back there, or replace it with --replace."
+        ) from None
+
+
+def _is_edited(standing: Standing) -> bool:
+    """Say whether the card on the Hub holds prose of somebody other than the last publication."""
+    if not cards.line_feeds(standing.card).rpartition("---\n")[2].strip():
+        return False  # nothing, or just the YAML block that the Hub's page for new ones makes
+    try:
+        return cards.prose_sha256(standing.card) != standing.prose_sha256
+    except ValueError:
+        return True
+
+
+def _build(
+    edition: Edition, card: str, exclusions: Mapping[tuple[str, str], int]
+) -> dict[str, Any]:
+    """The record of the build, of what is published."""
+    build = dict(edition.papers.build)
+    gone = edition.withheld_terms
+    hidden = edition.secret - {one["name"] for one in _open_sources(edition)}
+    if not edition.is_whole:
+        build["counts"] = _counts(edition)
+        build["sources"] = _open_sources(edition)
+        build["inputs"] = {
+            name: known for name, known in build["inputs"].items() if name not in hidden
+        }
+        build["label_fields"] = {
+            terms: counts for terms, counts in build["label_fields"].items() if terms not in gone
+        }
+        build["exclusions"] = {
+            f"{stage}: {reason}": count for (stage, reason), count in sorted(exclusions.items())
+        }
+        build["withheld"] = _withheld(edition)
+    return build | {
+        "card_sha256": cards.generated_sha256(card),
+        "prose_sha256": cards.prose_sha256(card),
+    }
+
+
+def _withheld(edition: Edition) -> dict[str, dict[str, int]]:
+    """Count the withheld crops by build and terms: such a build can't be named by its crops."""
+    found: dict[str, dict[str, int]] = defaultdict(dict)
+    pairs = edition.rows.group_by(["build", "terms"]).aggregate([([], "count_all")])
+    for row in pairs.to_pylist():
+        if row["terms"] in edition.withheld_terms:
+            found[row["build"]][row["terms"]] = row["count_all"]
+    return dict(found)
