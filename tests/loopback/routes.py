@@ -163,7 +163,7 @@ class Handler(Transport):
                     raise Refusal(400, message="; ".join(errors))
                 changes.append(("put", value["path"], self.hub.store.blob(content)))
             elif key == "lfsFile":
-                blob = self.hub.store.lfs_blob(value["oid"], value["size"])
+                blob = self.hub.store.lfs_blob(value["oid"], value.get("size"))
                 changes.append(("put", value["path"], blob))
             elif key in ("deletedFile", "deletedFolder"):
                 changes.append((key.removeprefix("deleted").lower(), value["path"], None))

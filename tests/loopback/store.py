@@ -150,10 +150,10 @@ class Store:
         repo.branches[branch] = sha
         return commit
 
-    def lfs_blob(self, oid: str, size: int) -> Blob:
-        """An uploaded file that a commit names."""
+    def lfs_blob(self, oid: str, size: int | None) -> Blob:
+        """An uploaded file that a commit names; one that is copied has no size."""
         found = self.lfs.get(oid)
-        if found is None or found.size != size:
+        if found is None or size not in (None, found.size):
             raise Refusal(400, message=f"LFS pointer {oid} points to a file that doesn't exist")
         return replace(found)
 

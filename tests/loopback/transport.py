@@ -5,6 +5,7 @@ import http.server
 import json
 import secrets
 import socket
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,7 +64,11 @@ class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request, client_address):
-        """Stay quiet about clients that went away."""
+        """Stay quiet about clients that went away; a fault of ours fails the test."""
+        error = sys.exception()
+        if not isinstance(error, OSError):
+            hub = self.RequestHandlerClass.hub
+            hub.unknown.append(f"{type(error).__name__}: {error}")
 
 
 class Transport(http.server.BaseHTTPRequestHandler):
