@@ -108,6 +108,7 @@ class Features:
     values: npt.NDArray[np.float32]  # (n, dimensions), finite
     provenance: Mapping[str, Any]  # encoder, revision, mode, weights hash, versions ...
     failed: Mapping[str, str] = field(default_factory=dict)  # id -> why it has no features
+    pixels: tuple[str, ...] = ()  # sha256 of each row's planes as read; empty where unknown
 
     def take(self, ids: tuple[str, ...]) -> npt.NDArray[np.float32]:
         """Return rows in the order of `ids`.

@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from cytoimagenet_hf import hashing
 from cytoimagenet_hf.errors import EncoderError
 from cytoimagenet_hf.hub.loading import DEFAULT_MODEL
 from cytoimagenet_hf.models import reach
@@ -108,6 +109,8 @@ def load_encoder(
     path, _, function = spec.rpartition(":")
     if path.endswith(".py"):
         return _from_file(path, function, say)
+    if spec == "intensity":
+        return _intensity()
     if spec == "cytoimagenet":
         return _pretrained(_default_model(), spec, device)
     if spec == "imagenet":
@@ -130,6 +133,23 @@ def _from_file(path: str, function: str, say: Callable[[str], None] | None) -> E
         )
     say(f"Running the code in {path}")
     return file_encoder(Path(path), function, name=f"{_short(path)}:{function}")
+
+
+def _intensity() -> Encoder:
+    from cytoimagenet_hf.imaging.statistics import NAMES, statistics16
+    from cytoimagenet_hf.models._functions import FunctionEncoder
+
+    def describe(images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        return np.stack([statistics16(image[0]) for image in images])
+
+    return FunctionEncoder(
+        name="intensity",
+        revision=hashing.fingerprint(NAMES, digits=64),
+        channels=1,
+        pooling="statistics",
+        dim=len(NAMES),
+        function=describe,
+    )
 
 
 def _random(model: str, name: str, seed: int, device: str) -> Encoder:
