@@ -20,6 +20,7 @@ from cytoimagenet_hf.curation.documents import LABELS
 from cytoimagenet_hf.curation.editions import Edition, crops_by, other_files
 from cytoimagenet_hf.curation.papers import BUILD, CARD, EXCLUSION_REPORT, LABEL_REPORT, SUMS
 from cytoimagenet_hf.curation.parameters import preset
+from cytoimagenet_hf.curation.reproduce import parameters_of
 from cytoimagenet_hf.curation.selection import EXCLUSIONS
 from cytoimagenet_hf.curation.shardcheck import NAME
 from cytoimagenet_hf.curation.shards import Shard
@@ -133,6 +134,7 @@ def _facts(
 ) -> cards.CardFacts:
     """The facts of a card, read back from what a build wrote."""
     build = edition.papers.build
+    parameters = parameters_of(build, edition.folder)
     fields: Counter[str] = Counter()
     for terms, counts in build["label_fields"].items():
         if terms not in edition.withheld_terms:
@@ -152,9 +154,9 @@ def _facts(
         sizes=[_size(key, count) for key, count in _counts(edition).items()],
         data_files=data_files([_shard(path) for path in edition.shards]),
         fingerprint=cards.content_fingerprint(edition.shards),
-        parameters=build["parameters"],
+        parameters=parameters.as_dict(),
         paper=preset("paper").as_dict(),
-        seed=build["parameters"]["seed"],
+        seed=parameters.seed,
         versions=build["versions"],
         exclusions=exclusions,
         simulated=build["simulated"],
