@@ -19,6 +19,7 @@ logger = logging.getLogger("cytoimagenet_hf")
 
 _README_BYTES = 16 << 20  # a card of 10,000 labels and 10,000 shards has 2 MB
 _SUM = re.compile(r"(?P<sum>[0-9a-f]{64}) [ *](?P<path>.+)")
+_MADE_BY_BUILD = ("SHA256SUMS", "build.json")
 _SHOWN = 3  # names of missing files in a message
 
 
@@ -90,6 +91,15 @@ def read_configs(folder: Path) -> Configs:
                 f"{folder / 'README.md'}: the path {path!r} leaves the folder."
             )
     return configs
+
+
+def is_of_others(path: str | os.PathLike[str]) -> bool:
+    """Say whether a path is a folder that no build of ours made, so that other rules hold for it.
+
+    Folders of ours are checked for being whole and of one build first.
+    """
+    folder = Path(path).expanduser()
+    return folder.is_dir() and not any((folder / name).exists() for name in _MADE_BY_BUILD)
 
 
 def build_of(folder: Path) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cytoimagenet_hf import files
-from cytoimagenet_hf.hub._trainingdata import DataFacts, read_data_facts
+from cytoimagenet_hf.hub._trainingdata import DataFacts, read_run_data
 
 _PRIVATE = ("output_dir", "hub_model_id", "hub_private", "push_to_hub", "resume", "tracker")
 _VERSIONS = ("torch", "timm", "transformers", "accelerate", "datasets", "numpy", "cytoimagenet-hf")
@@ -63,13 +63,7 @@ def describe_run(output: Path, *, hub_id: str = "") -> ModelFacts:
     config = _read(output / "model" / "config.json", dict)
     final = _read(output / "final.json", dict)
     scores = _read(output / "classes.json", list) if (output / "classes.json").exists() else []
-    data = read_data_facts(
-        str(settings["dataset"]),
-        config=str(settings.get("name", "")),
-        revision=str(settings.get("revision", "")),
-        train=str(settings.get("train_split", "train")),
-        validation=str(settings.get("validation_split", "")),
-    )
+    data = read_run_data(settings)
     return ModelFacts(
         architecture=str(config["architecture"]),
         classes=[str(name) for name in config["label_names"]],

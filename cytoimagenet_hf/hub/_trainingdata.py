@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from cytoimagenet_hf.errors import DatasetNotAvailableError
-from cytoimagenet_hf.hub._folders import build_of, read_configs
+from cytoimagenet_hf.hub._folders import build_of, is_of_others, read_configs
 from cytoimagenet_hf.hub._generated import FRONT_MATTER, generated_parts
 from cytoimagenet_hf.hub.loading import Place, locate
 
@@ -48,6 +48,17 @@ class DataFacts:
     note: str = ""  # why something isn't known
 
 
+def read_run_data(settings: Mapping[str, object]) -> DataFacts:
+    """Find out what can be known of the data set that the settings of a run name."""
+    return read_data_facts(
+        str(settings["dataset"]),
+        config=str(settings.get("name", "")),
+        revision=str(settings.get("revision", "")),
+        train=str(settings.get("train_split", "train")),
+        validation=str(settings.get("validation_split", "")),
+    )
+
+
 def read_data_facts(
     dataset: str, *, config: str = "", revision: str = "", train: str = "train", validation: str
 ) -> DataFacts:
@@ -67,8 +78,10 @@ def read_data_facts(
     shown = Path(dataset).name if re.search(r"[\\~]|^[./]", dataset) else dataset
     found: dict[str, Any] = {"id": shown, "on_hub": False}
     try:
-        place = locate(dataset, revision=revision or None)
-        fetch, found = _open_place(place)
+        if is_of_others(dataset):
+            fetch = _inside(Path(dataset).expanduser())
+        else:
+            fetch, found = _open_place(locate(dataset, revision=revision or None))
         found |= _read_card(fetch, config, train)
     except Exception as error:  # of the file system, Arrow, YAML or the transport
         first = str(error).splitlines()[0] if str(error) else ""
@@ -96,15 +109,11 @@ def _open_place(place: Place) -> tuple[Fetch, dict[str, Any]]:
     """How to get a file of the data set, and what its place tells."""
     folder = Path(place.where)
     if place.kind != "hub":
-
-        def from_folder(path: str) -> Path | None:
-            return folder / path if (folder / path).is_file() else None
-
         if place.kind != "cache":
-            return from_folder, {"id": folder.name, "on_hub": False}
+            return _inside(folder), {"id": folder.name, "on_hub": False}
         owner, name = folder.parent.parent.name.removeprefix("datasets--").split("--", 1)
         told = {"id": f"{owner}/{name}", "on_hub": True, "revision": folder.name}
-        return from_folder, told
+        return _inside(folder), told
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
 
@@ -117,6 +126,13 @@ def _open_place(place: Place) -> tuple[Fetch, dict[str, Any]]:
             return None
 
     return from_hub, {"id": place.where, "on_hub": True, "revision": sha}
+
+
+def _inside(folder: Path) -> Fetch:
+    def fetch(path: str) -> Path | None:
+        return folder / path if (folder / path).is_file() else None
+
+    return fetch
 
 
 def _front_matter(readme: Path) -> dict[str, Any]:

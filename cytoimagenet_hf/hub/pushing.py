@@ -5,19 +5,22 @@ A token is read by huggingface_hub alone (HF_TOKEN, or what `hf auth login` kept
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from cytoimagenet_hf import files
 from cytoimagenet_hf.hub._client import asking, check_id, open_api, open_repo
 from cytoimagenet_hf.hub._modelfacts import read_safetensors_header
-from cytoimagenet_hf.hub.model_cards import write_model_card
+from cytoimagenet_hf.hub._trainingdata import DataFacts, read_run_data
+from cytoimagenet_hf.hub.licenses import terms_of
+from cytoimagenet_hf.hub.model_cards import weights_terms, write_model_card
 
-__all__ = ["check_push", "publish_run", "push_model"]
+__all__ = ["check_push", "check_run", "license_of_run", "publish_run", "push_model"]
 
 REQUIRED = ("config.json", "model.safetensors")
 
 _PICKLES = (".bin", ".ckpt", ".joblib", ".npy", ".npz", ".pickle", ".pkl", ".pt", ".pth")
+_SHOWN = 3  # data sets named in a refusal
 _SENT = (".csv", ".json", ".jsonl", ".md", ".png", ".safetensors", ".txt", ".yaml")
 
 Say = Callable[[str], None]
@@ -34,7 +37,8 @@ def publish_run(output: Path, *, say: Say = lambda _: None) -> str:
         The model's address on the Hub, or "" where no push was asked for.
 
     Raises:
-        ValueError: the run isn't finished, or its settings name no id on the Hub.
+        ValueError: the run isn't finished, its settings name no id on the Hub, or its weights may
+            not be shown to all (see `check_run`).
         PushError: the Hub can't be reached or refuses; the model stays whole in its folder.
         DiskError: the card can't be written.
     """
@@ -43,10 +47,64 @@ def publish_run(output: Path, *, say: Say = lambda _: None) -> str:
     repo_id = str(settings.get("hub_model_id", "")) if wanted else ""
     if wanted:
         check_id(repo_id)
+        _check_terms(settings)
     write_model_card(output, hub_id=repo_id, say=say)
     if not wanted:
         return ""
     return push_model(output / "model", repo_id, private=bool(settings.get("hub_private")), say=say)
+
+
+def check_run(settings: Mapping[str, object]) -> None:
+    """Make sure that the model of a run may and can be pushed, hours before it is trained.
+
+    Weights carry the strictest terms of the images that they learned from. Where those may not be
+    shown to others, or nobody knows whether they may, the weights go to a private repository only.
+
+    Args:
+        settings: of the run, as train_config.json holds them.
+
+    Raises:
+        ValueError: bad id; or a public push of weights whose images others may not have.
+        PushError: as `check_push`.
+    """
+    repo_id = str(settings.get("hub_model_id", ""))
+    check_id(repo_id)
+    _check_terms(settings)
+    check_push(repo_id, private=bool(settings.get("hub_private")))
+
+
+def license_of_run(settings: Mapping[str, object]) -> str:
+    """Return the license of a run's weights as the Hub names it, from the terms of its images.
+
+    "" where there is no one license that they all have, or the Hub has no id for it.
+    """
+    return weights_terms(read_run_data(settings)).hub_id or ""
+
+
+def _check_terms(settings: Mapping[str, object]) -> None:
+    if settings.get("hub_private"):
+        return
+    data = read_run_data(settings)
+    if not weights_terms(data).publishable:
+        raise ValueError(_refusal(data))
+
+
+def _refusal(data: DataFacts) -> str:
+    held = [part for part in data.parts if not terms_of(part.license).publishable]
+    told = [
+        f"{part.name or data.id} ({part.license}{f', {part.crops:,} images' * bool(part.crops)})"
+        for part in held[:_SHOWN]
+    ] or [f"{data.id} (no license known{f': {data.note}' * bool(data.note)})"]
+    told += [f"{len(held) - _SHOWN} more"] if len(held) > _SHOWN else []
+    way = (
+        "train on images that may be passed on (--name commercial or commercial_small)"
+        if data.build
+        else "write `license:` into the front matter of the data set's README.md if you know it"
+    )
+    return (
+        f"This model is not pushed for all to see, as its images may not be passed on, or nobody "
+        f"knows whether they may: {', '.join(told)}. Add --hub-private, or {way}."
+    )
 
 
 def check_push(repo_id: str, *, private: bool = False) -> None:

@@ -5,7 +5,6 @@ Images arrive as uint8 gray; everything random happens later, on the device (aug
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,11 +12,10 @@ import torch
 
 from cytoimagenet_hf import hashing
 from cytoimagenet_hf.errors import CytoImageNetError
+from cytoimagenet_hf.hub._folders import is_of_others
 from cytoimagenet_hf.pretraining.config import TrainConfig
 from cytoimagenet_hf.pretraining.decoding import Batch, decode_batch
 from cytoimagenet_hf.pretraining.sampling import EvalSampler, Rows, StepSampler
-
-_MADE_BY_BUILD = ("SHA256SUMS", "build.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +83,7 @@ def _load(config: TrainConfig, split: str, **options: Any) -> Any:  # noqa: ANN4
     name = config.name or None
     options |= {"split": split, "streaming": config.streaming, "revision": config.revision or None}
     try:
-        if _of_others(Path(config.dataset)):
+        if is_of_others(config.dataset):
             import datasets
 
             return datasets.load_dataset(config.dataset, name, **options)
@@ -99,14 +97,6 @@ def _load(config: TrainConfig, split: str, **options: Any) -> Any:  # noqa: ANN4
             f"{config.dataset}: {error} Name them with --train-split and --validation-split; "
             f"--validation-split= with nothing behind it trains without."
         ) from error
-
-
-def _of_others(folder: Path) -> bool:
-    """Say whether a folder is one that no build of ours made, which `datasets` reads by its rules.
-
-    Folders of ours are checked for being whole and of one build first (hub/loading.py).
-    """
-    return folder.is_dir() and not any((folder / name).exists() for name in _MADE_BY_BUILD)
 
 
 def _labels(rows: Any, config: TrainConfig, split: str) -> Rows:  # noqa: ANN401

@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from cytoimagenet_hf import files, hashing
 from cytoimagenet_hf.errors import CytoImageNetError
-from cytoimagenet_hf.hub.pushing import check_push, publish_run
+from cytoimagenet_hf.hub.pushing import check_run, license_of_run, publish_run
 from cytoimagenet_hf.pretraining import checkpoints
 from cytoimagenet_hf.pretraining.checkpoints import Parts, Progress
 from cytoimagenet_hf.pretraining.config import TrainConfig
@@ -91,7 +91,7 @@ class Run:
         self.say(f"{self.world} process{'es' * (self.world > 1)} on {self.device.type}")
         check_model(config)  # before anything slow, like the right to push
         if config.push_to_hub and self.accelerator.is_main_process:
-            check_push(config.hub_model_id, private=config.hub_private)
+            check_run(config.as_dict())
         self._open_data()
         self._make_network()
         self.scores: dict[str, float] = {}  # of the last validation
@@ -317,7 +317,8 @@ class Run:
             "best_accuracy": progress.best,
         }
         if self.accelerator.is_main_process:
-            save_model(self.final, self.output / "model", classes=self.classes, config=self.config)
+            terms, path = license_of_run(self.config.as_dict()), self.output / "model"
+            save_model(self.final, path, classes=self.classes, config=self.config, license=terms)
             files.write_json(self.output / "final.json", scores | numbers)
             publish_run(self.output, say=self.say)  # the card; pushed where the config says so
         self.accelerator.wait_for_everyone()

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from cytoimagenet_hf.errors import PushError
-from cytoimagenet_hf.hub.pushing import push_model
+from cytoimagenet_hf.hub.pushing import check_run, license_of_run, publish_run, push_model
 from tests.hub._folder import make_folder
 from tests.hub._run import make_run, safetensors
 from tests.hub_server import READ_TOKEN, ROOT, TOKEN, run_client
@@ -26,7 +26,7 @@ NEEDS_MODELS = pytest.mark.skipif(
 PUSH = """
 import time
 from pathlib import Path
-from cytoimagenet_hf.hub.pushing import check_push, publish_run, push_model
+from cytoimagenet_hf.hub.pushing import check_push, check_run, publish_run, push_model
 def attempt(call):
     said, start = [], time.monotonic()
     try:
@@ -62,7 +62,72 @@ def stored(hub, repo_id="lab/net") -> dict[str, bytes]:
     return {path: content for path, content in found.items() if path != ".gitattributes"}
 
 
+def licensed(folder, license):
+    """A data set of somebody else's, of which only the license is known."""
+    folder.mkdir()
+    (folder / "README.md").write_text(f"---\nlicense: {license}\n---\n")
+    return folder
+
+
 # --- what needs no Hub
+
+
+def settings(dataset, **values) -> dict:
+    """What a run that is to be pushed says of its data."""
+    return {"dataset": str(dataset), "push_to_hub": True, "hub_model_id": "lab/net"} | values
+
+
+def test_weights_of_images_that_others_may_not_have_are_not_shown_to_all(tmp_path):
+    """Half of the images are of unknown terms: named with their number, and the ways out."""
+    data = make_folder(tmp_path / "cytoimagenet")
+    with pytest.raises(ValueError, match="not pushed for all to see") as refused:
+        check_run(settings(data))
+    told = str(refused.value)
+    assert "Made-up cells (unknown, 2 images)" in told
+    assert "CC0" not in told
+    assert "--hub-private" in told
+    assert "--name commercial" in told
+
+
+@pytest.mark.parametrize("values", [{"hub_private": True}, {"name": "commercial"}])
+def test_ways_out_get_as_far_as_the_hub(tmp_path, values):
+    """A private model, and one of open images alone, are stopped by nothing but the Hub."""
+    data = make_folder(tmp_path / "cytoimagenet")
+    with pytest.raises(PushError, match=r"HF_HUB_OFFLINE|no token"):
+        check_run(settings(data, **values))
+
+
+@pytest.mark.parametrize("license", ["cc-by-nd-4.0", "other", "unknown"])
+def test_license_without_derivatives_or_unknown_is_refused(tmp_path, license):
+    """Of a data set of somebody else's, too; whoever knows better can write it down."""
+    data = licensed(tmp_path / "theirs", license)
+    with pytest.raises(ValueError, match=r"theirs.*--hub-private, or write `license:`"):
+        check_run(settings(data))
+
+
+def test_finished_run_is_refused_too(tmp_path):
+    """Whatever was checked at the start: no card that speaks of the Hub, no question to it."""
+    data = make_folder(tmp_path / "cytoimagenet")
+    run = make_run(tmp_path / "run", **settings(data))
+    with pytest.raises(ValueError, match="not pushed for all to see"):
+        publish_run(run)
+    assert not (run / "model" / "README.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("license", "id"), [("cc-by-4.0", "cc-by-4.0"), ("mit", "mit"), ("mine", ""), ("other", "")]
+)
+def test_license_of_weights_is_that_of_their_images(tmp_path, license, id):
+    """As the Hub names it; "" where it has no name."""
+    data = licensed(tmp_path / "theirs", license)
+    assert license_of_run({"dataset": str(data)}) == id
+
+
+def test_license_of_mixed_images_has_no_name(tmp_path):
+    """CC0 and unknown together are no license that the Hub has; the open ones alone are CC0."""
+    data = str(make_folder(tmp_path / "cytoimagenet"))
+    assert license_of_run({"dataset": data}) == ""
+    assert license_of_run({"dataset": data, "name": "commercial"}) == "cc0-1.0"
 
 
 @pytest.mark.parametrize(
@@ -280,15 +345,31 @@ def test_finished_run_is_published_as_its_settings_say(hub_server, tmp_path):
 
 
 @pytest.mark.slow
+def test_refused_public_push_leaves_no_trace(hub_server, tmp_path):
+    """At the start of a run: nothing is asked of the Hub; private or of open images it is made."""
+    data = make_folder(tmp_path / "cytoimagenet")
+    runs = [settings(data), settings(data, hub_private=True), settings(data, name="commercial")]
+    ids = ("lab/a", "lab/b", "lab/c")
+    lines = [
+        f"attempt(lambda say: check_run({one | {'hub_model_id': id}!r}))"
+        for one, id in zip(runs, ids, strict=True)
+    ]
+    found = run_client(hub_server, f"{PUSH}\nanswer = [{', '.join(lines)}]").answer
+    assert "not pushed for all to see" in found[0]["result"]
+    assert [one["result"] for one in found[1:]] == [None, None]
+    assert set(hub_server.store.repos) == {("models", "lab/b"), ("models", "lab/c")}
+    assert hub_server.store.repo("models", "lab/b").private
+    assert not hub_server.store.repo("models", "lab/c").private
+
+
+@pytest.mark.slow
 def test_card_of_a_model_trained_on_the_hub_s_data(hub_server, tmp_path):
     """Terms are counted from the data set on the Hub, whose commit stands in card and results."""
     data = make_folder(tmp_path / "cytoimagenet")
     sha = hub_server.put_folder("datasets", "lab/cells", data)
-    plain = tmp_path / "plain"
-    plain.mkdir()
-    (plain / "README.md").write_text("---\nlicense: cc-by-nc-4.0\n---\n")
-    hub_server.put_folder("datasets", "lab/plain", plain)
-    ours = make_run(tmp_path / "a", dataset="lab/cells", push_to_hub=True, hub_model_id="lab/net")
+    hub_server.put_folder("datasets", "lab/plain", licensed(tmp_path / "plain", "cc-by-nc-4.0"))
+    target = {"push_to_hub": True, "hub_model_id": "lab/net", "hub_private": True}
+    ours = make_run(tmp_path / "a", dataset="lab/cells", **target)
     theirs = make_run(tmp_path / "b", dataset="lab/plain", push_to_hub=True, hub_model_id="lab/b")
     lines = [
         f"attempt(lambda say: publish_run(Path({str(run)!r}), say=say))" for run in (ours, theirs)
@@ -363,7 +444,8 @@ answer = {"labels": sorted(one["label"] for one in told), "far": found}
 @NEEDS_MODELS
 def test_pushed_model_loads_in_all_ways_with_the_same_numbers(hub_server, tmp_path):
     """What training saved, published and loaded in a fresh process gives the very same numbers."""
-    run = make_run(tmp_path / "run", push_to_hub=True, hub_model_id="lab/net")
+    data = str(licensed(tmp_path / "data", "cc-by-4.0"))
+    run = make_run(tmp_path / "run", dataset=data, push_to_hub=True, hub_model_id="lab/net")
     saved = SAVE.replace("OUTPUT", repr(str(run)))
     assert run_client(hub_server, saved).answer == f"{hub_server.url}/lab/net"
     loaded = run_client(hub_server, LOAD, token=None).answer

@@ -214,6 +214,23 @@ def test_full_disk_at_a_checkpoint(settings, monkeypatch):
     assert train.train(config)["steps"] == 12
 
 
+def test_weights_state_the_license_of_their_images(settings, tmp_path):
+    """The license that the data set's card names stands in the model's own settings."""
+    folder = write_dataset(tmp_path / "d", {"train": rows(12), "validation": rows(3)})
+    (folder / "README.md").write_text("---\nlicense: cc-by-4.0\n---\n")
+    train.train(settings(dataset=str(folder), epochs=1))
+    config = json.loads((tmp_path / "run" / "model" / "config.json").read_text())
+    assert config["pretrained_cfg"]["license"] == "cc-by-4.0"
+
+
+def test_public_push_of_unknown_terms_is_refused_before_a_step(settings, tmp_path):
+    """Weights whose images nobody may pass on: said at the start, and nothing is written."""
+    config = settings(push_to_hub=True, hub_model_id="lab/net")
+    with pytest.raises(ValueError, match=r"pictures.*Add --hub-private"):
+        train.train(config)
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("flags", "status", "words"),
     [
