@@ -207,6 +207,10 @@ def build(
         bool, typer.Option(help="Plan from tables alone, without raw files.")
     ] = False,
     rehash: Annotated[bool, typer.Option(help="Read all raw files again.")] = False,
+    base: Annotated[
+        Path | None,
+        typer.Option(help="A release to go on from: its classes, labels, splits, shards stay."),
+    ] = None,
 ) -> None:
     """Curate a data set: raw folders → labels, crops, Parquet, card."""
     from cytoimagenet_hf.curation import inputs, parameters, pipeline
@@ -233,6 +237,7 @@ def build(
         rehash=rehash,
         dry_run=dry_run,
         from_tables=from_tables,
+        base=base,
     )
     _run_build(config)
 

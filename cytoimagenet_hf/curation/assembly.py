@@ -5,17 +5,19 @@ reader never sees half a data set.
 """
 
 import shutil
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cytoimagenet_hf import files
 from cytoimagenet_hf.curation import selection
+from cytoimagenet_hf.curation.base import carry_over
 from cytoimagenet_hf.curation.configs import ConfigWriter
 from cytoimagenet_hf.curation.documents import Contents, write_documents
 from cytoimagenet_hf.curation.labels import LabelRow, label_texts
 from cytoimagenet_hf.curation.material import Material
+from cytoimagenet_hf.curation.releases import Release
 from cytoimagenet_hf.curation.selection import Crop, Exclusions
 from cytoimagenet_hf.curation.splits import Split, split_groups
 from cytoimagenet_hf.errors import BuildError
@@ -51,18 +53,25 @@ def assemble(material: Material, output: Path) -> Assembled:
     crops = selection.drop_surplus(crops, parameters.max_crops, parameters.seed, out)
     if not crops:
         raise BuildError(_nothing_left(material, out))
+    if all(crop.is_published for crop in crops):
+        raise BuildError("There is nothing new: every crop is in the release of --base already.")
     labels = _finished(material.labels, crops, reasons)
-    names = published_names(labels, crops)
+    names = published_names(labels, crops, material.base)
+    trained, held_out = material.base.sides() if material.base else (set(), set())
     split = split_groups(
         ((crop.label, crop.group) for crop in crops),
         share=parameters.validation_share,
         seed=parameters.seed,
+        held_out=held_out,
+        trained=trained,
     )
     split_of = {
         crop.group: SPLITS[1] if crop.group in split.validation else SPLITS[0] for crop in crops
     }
     settle(output)
     aside = _aside(output)
+    if material.base:
+        carry_over(material.base, aside)
     writer = ConfigWriter(material, names, split_of, crops, aside)
     contents = Contents(
         labels=labels,
@@ -112,14 +121,24 @@ def check_output(output: Path) -> None:
         )
 
 
-def published_names(labels: Sequence[LabelRow], crops: Iterable[Crop]) -> dict[int, str]:
-    """Name the labels that have crops, in the order of their class integers."""
-    order = sorted(
-        {crop.label for crop in crops},
+def published_names(
+    labels: Sequence[LabelRow], crops: Iterable[Crop], base: Release | None = None
+) -> dict[int, str]:
+    """Name the labels that have crops, in the order of their class integers.
+
+    Those of a release come first, with the names and in the order that they have there.
+    """
+    number_of = {(one.category, one.value): number for number, one in enumerate(labels)}
+    before = [number_of[label] for label in base.labels] if base else []
+    texts = list(base.texts) if base else []
+    new = sorted(
+        {crop.label for crop in crops} - set(before),
         key=lambda one: (CATEGORIES.index(labels[one].category), labels[one].value),
     )
-    texts = label_texts([(labels[one].category, labels[one].value) for one in order])
-    return dict(zip(order, texts, strict=True))
+    texts += label_texts(
+        [(labels[one].category, labels[one].value) for one in new], published=texts
+    )
+    return dict(zip([*before, *new], texts, strict=True))
 
 
 def _finished(
@@ -127,10 +146,15 @@ def _finished(
 ) -> list[LabelRow]:
     """Add the number of crops, and the reason where a planned label came to nothing."""
     counts = Counter(crop.label for crop in crops)
+    before: dict[int, set[str]] = defaultdict(set)
+    for crop in crops:
+        if crop.is_published:
+            before[crop.label].add(crop.source)
     return [
         replace(
             label,
             crops=counts[number],
+            sources=tuple(sorted({*label.sources, *before[number]})),
             dropped_reason=label.dropped_reason
             or reasons.get(number, "")
             or ("" if counts[number] else "no crop was left"),

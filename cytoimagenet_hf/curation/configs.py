@@ -11,6 +11,7 @@ from cytoimagenet_hf.curation.material import Material
 from cytoimagenet_hf.curation.rendering import RenderedChunks
 from cytoimagenet_hf.curation.selection import Crop
 from cytoimagenet_hf.curation.shards import Part, Row, Shard
+from cytoimagenet_hf.errors import BuildError
 from cytoimagenet_hf.hub.licenses import commercial_terms, terms_of
 from cytoimagenet_hf.schema import CATEGORIES, PUBLISHED_COLUMNS, SPLITS, features
 
@@ -29,14 +30,27 @@ class ConfigWriter:
         folder: Path,
     ) -> None:
         self._material, self._names, self._folder = material, names, folder
-        self._crops, self._split_of = crops, split_of
+        self._base = material.base
+        self._crops = [crop for crop in crops if not crop.is_published]
+        self._split_of = split_of
         self._rendered = RenderedChunks(material.rendered)
         self._number = {label: number for number, label in enumerate(names)}
         self._catalog = _CatalogRows(material)
-        self.build = shards.build_name(crops)
+        self.build = shards.build_name(self._crops)
 
     def write_all(self) -> list[Shard]:
-        """Write every config; `metadata` is gathered while `default` is written."""
+        """Write every config; `metadata` is gathered while `default` is written.
+
+        Shards of the release that the build goes on from stay as they are. So does `tiny`: a later
+        release adds nothing to it.
+        """
+        written = self._write_new()
+        before = {shard.path for shard in self._base.shards} if self._base else set()
+        if again := sorted(before & {shard.path for shard in written}):
+            raise BuildError(f"{again[0]} would be written again; --base has this very build.")
+        return [*(self._base.shards if self._base else ()), *written]
+
+    def _write_new(self) -> list[Shard]:
         written: list[Shard] = []
         about: dict[Part, list[Row]] = defaultdict(list)
         parts = self._parts(self._crops)
@@ -55,6 +69,8 @@ class ConfigWriter:
             "small", parts, lambda crop: self._row(crop, "small_"), self._target("small_png")
         )
         written += [shard for shard, _ in small]
+        if self._base:
+            return written
         tiny = shards.tiny_crops(self._crops, self._names, self._material.parameters)
         for shard, _ in shards.write_config(
             "tiny", self._parts(tiny), self._tiny_row, self._target("small_png")

@@ -75,6 +75,7 @@ def write_documents(folder: Path, material: Material, contents: Contents, *, pro
         folder / "build.json",
         {
             "build": contents.build,
+            "lineage": _lineage(material, contents),
             "versions": versions(),
             "png_engine": png.ENGINE,
             "parameters": material.parameters.as_dict(),
@@ -165,10 +166,11 @@ def _inputs(material: Material, crops: Sequence[Crop]) -> dict[str, dict[str, An
     raw: dict[str, set[str]] = defaultdict(set)
     for crop in crops:
         raw[crop.source].add(crop.source_sha256)
+    before = material.base.build["inputs"] if material.base else {}
     licenses: dict[str, set[str]] = defaultdict(set)
     for pair in material.catalog.group_by(["source", "license"]).aggregate([]).to_pylist():
         licenses[pair["source"]].add(terms_of(pair["license"]).license)
-    return {
+    now = {
         name: {
             "catalog_sha256": sha256,
             "raw_blake2b": hashing.fingerprint(sorted(raw[name])),
@@ -176,17 +178,35 @@ def _inputs(material: Material, crops: Sequence[Crop]) -> dict[str, dict[str, An
         }
         for name, sha256 in sorted(material.inputs.items())
     }
+    return dict(sorted({**before, **now}.items()))
+
+
+def _lineage(material: Material, contents: Contents) -> list[dict[str, Any]]:
+    """The builds that the folder is made of, oldest first, this one last."""
+    own: dict[str, Any] = {
+        "build": contents.build,
+        "classes": len(contents.names),  # as many as its shards name
+        "crops": sum(not crop.is_published for crop in contents.crops),
+        "versions": versions(),
+    }
+    if material.base is None:
+        return [own]
+    return [*material.base.lineage, own | {"base_sha256sums": material.base.manifest_sha256}]
 
 
 def _label_fields(material: Material, contents: Contents) -> dict[str, dict[str, int]]:
     """Count the fields with crops of each label, by terms."""
     found: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    published = {crop.field for crop in contents.crops if crop.is_published}
     for crop in contents.crops:
-        found[crop.terms][contents.names[crop.label]].add(crop.field)
-    return {
-        terms: {label: len(fields) for label, fields in labels.items()}
-        for terms, labels in found.items()
-    }
+        if not crop.is_published and crop.field not in published:
+            found[crop.terms][contents.names[crop.label]].add(crop.field)
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for terms, known in material.base.build["label_fields"].items() if material.base else ():
+        counts[terms].update(known)
+    for terms, labels in found.items():
+        counts[terms].update({label: len(fields) for label, fields in labels.items()})
+    return {terms: dict(labels) for terms, labels in counts.items()}
 
 
 def _card_facts(material: Material, contents: Contents, fingerprint: str) -> cards.CardFacts:
@@ -214,6 +234,7 @@ def _card_facts(material: Material, contents: Contents, fingerprint: str) -> car
         versions=versions(),
         exclusions=contents.exclusions.counts(),
         simulated=material.simulated,
+        appended=material.base is not None,
     )
 
 
@@ -227,7 +248,8 @@ def _source_facts(
     )
     parts: dict[tuple[str, str], list[Crop]] = defaultdict(list)
     for crop in crops:
-        parts[crop.source, license_of[crop.idx]].append(crop)
+        if not crop.is_published:
+            parts[crop.source, license_of[crop.idx]].append(crop)
     facts = []
     for (name, license), own in sorted(parts.items()):
         source, terms = material.sources[name], terms_of(license)
@@ -244,4 +266,22 @@ def _source_facts(
                 crops=len(own),
             )
         )
-    return facts
+    return _with_published(facts, material)
+
+
+def _with_published(
+    facts: Sequence[cards.SourceFacts], material: Material
+) -> list[cards.SourceFacts]:
+    """Add what the base tells of its sources; one that gave crops to both is summed up."""
+    before = material.base.build["sources"] if material.base else []
+    known = {(one["name"], one["license"]): cards.SourceFacts(**one) for one in before}
+    for one in facts:
+        former = known.get((one.name, one.license))
+        known[one.name, one.license] = (
+            dataclasses.replace(
+                one, fields=one.fields + former.fields, crops=one.crops + former.crops
+            )
+            if former
+            else one
+        )
+    return [known[key] for key in sorted(known)]

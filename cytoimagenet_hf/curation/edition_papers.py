@@ -159,6 +159,7 @@ def _facts(
         seed=parameters.seed,
         versions=build["versions"],
         exclusions=exclusions,
+        appended=len(build["lineage"]) > 1,
         simulated=build["simulated"],
         hub_id=hub_id,
     )

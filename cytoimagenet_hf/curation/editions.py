@@ -72,7 +72,7 @@ def choose_edition(folder: Path, *, only_publishable: bool = False) -> Edition:
             f"{folder} can't be published: {findings.kept[0] if findings.kept else BUILD}. "
             f"`cytoimagenet verify` tells all that is wrong."
         )
-    if not {"sources", "label_fields"} <= papers.build.keys():
+    if not {"sources", "label_fields", "lineage"} <= papers.build.keys():
         raise DatasetNotAvailableError(
             f"{folder / BUILD} doesn't say which sources went in: an older version wrote it. Run "
             f"the same build again into another --output; rendered crops are reused with --work."

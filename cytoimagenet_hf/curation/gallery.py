@@ -68,6 +68,8 @@ def kept_tiles(material: Material, assembled: Assembled) -> Tiles:
         assembled.contents.crops, key=lambda one: rank(seed, "gallery", one.image_id)
     ):
         own = tiles[assembled.contents.names[crop.label]]
+        if crop.is_published:
+            continue  # its picture is in the page of the build that rendered it
         if len(own) < _KEPT:
             own.append(_decode(rendered.value(crop.chunk, crop.row, "small_png")))
     return tiles

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from cytoimagenet_hf.curation.labels import LabelRow
 from cytoimagenet_hf.curation.parameters import Parameters
+from cytoimagenet_hf.curation.releases import Release
 from cytoimagenet_hf.sources import Source
 
 
@@ -23,3 +24,4 @@ class Material:
     inputs: Mapping[str, str]  # source -> hash of its catalog
     parameters: Parameters
     simulated: bool
+    base: Release | None = None  # published release that the build goes on from

@@ -53,6 +53,13 @@ class Papers:
     card_sha256: str  # of its generated parts
     excluded: frozenset[tuple[str, str]]  # (source, value) of labels that lost records
 
+    def classes_of(self, build: str) -> tuple[Class, ...]:
+        """Classes as the shards of one build name them: a later build appends some."""
+        for one in lineage_of(self.build):
+            if one["build"] == build:
+                return self.classes[: one["classes"]]
+        return self.classes
+
 
 def read_papers(folder: Path, findings: Findings) -> Papers:
     """Read the small files; whatever is wrong with one of them becomes a finding."""
@@ -63,12 +70,28 @@ def read_papers(folder: Path, findings: Findings) -> Papers:
         sums=sums,
         manifest_sha256=manifest,
         build=build,
-        classes=_classes(folder, findings),
+        classes=_classes(folder, build, findings),
         configs=configs,
         card_build=card_build,
         card_sha256=card_sha256,
         excluded=_excluded(folder, build, findings),
     )
+
+
+def lineage_of(build: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The builds that a folder is made of, oldest first; none where build.json is broken."""
+    found = build.get("lineage")
+    if not isinstance(found, list):
+        return []
+    return [
+        one
+        for one in found
+        if isinstance(one, dict) and {"build", "classes"} <= one.keys() and _is_count(one)
+    ]
+
+
+def _is_count(one: Mapping[str, Any]) -> bool:
+    return type(one["classes"]) is int and one["classes"] >= 0
 
 
 def _text(path: Path) -> str:
@@ -118,7 +141,7 @@ def _card(folder: Path, findings: Findings) -> tuple[dict[str, dict[str, list[st
         return {}, "", ""
 
 
-def _classes(folder: Path, findings: Findings) -> tuple[Class, ...]:
+def _classes(folder: Path, build: Mapping[str, Any], findings: Findings) -> tuple[Class, ...]:
     """Read the published labels, in the order of their integers.
 
     One whose crops may all not be published keeps its integer and has none.
@@ -130,16 +153,24 @@ def _classes(folder: Path, findings: Findings) -> tuple[Class, ...]:
             for row in rows
             if not row["dropped_reason"]
         )
-        # A later release appends classes, so their order is not compared, only their names.
-        by_category = sorted(classes, key=lambda one: (one.category, one.value))
-        texts = label_texts([(CATEGORIES[one.category], one.value) for one in by_category])
+        expected = _in_order(classes, [one["classes"] for one in lineage_of(build)])
     except UNREADABLE as error:
         findings.add("unreadable", "a label report", told(error), path=LABEL_REPORT)
         return ()
-    for one, text in zip(by_category, texts, strict=True):
+    for one, text in zip(classes, expected, strict=True):
         if one.text != text:
             findings.add("name of a label", text, one.text, path=LABEL_REPORT)
     return classes
+
+
+def _in_order(classes: tuple[Class, ...], ends: list[int]) -> list[str]:
+    """Name classes by the rule: each build sorts those that it adds, behind those before."""
+    texts: list[str] = []
+    for end in [*ends[:-1], len(classes)]:
+        added = sorted((one.category, one.value) for one in classes[len(texts) : end])
+        labels = [(CATEGORIES[category], value) for category, value in added]
+        texts += label_texts(labels, published=texts)
+    return texts
 
 
 def _excluded(

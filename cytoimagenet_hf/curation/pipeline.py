@@ -20,6 +20,7 @@ from cytoimagenet_hf import files, hashing
 from cytoimagenet_hf.curation import catalog as catalogs
 from cytoimagenet_hf.curation import summary as summaries
 from cytoimagenet_hf.curation.assembly import assemble, check_output, settle
+from cytoimagenet_hf.curation.base import read_release
 from cytoimagenet_hf.curation.catalog import SourceInput
 from cytoimagenet_hf.curation.documents import versions
 from cytoimagenet_hf.curation.engine import Lost, Pool
@@ -30,6 +31,7 @@ from cytoimagenet_hf.curation.material import Material
 from cytoimagenet_hf.curation.parameters import Parameters
 from cytoimagenet_hf.curation.planning import LabelPlan, chunk_jobs, make_plan
 from cytoimagenet_hf.curation.progress import Progress, Silent
+from cytoimagenet_hf.curation.releases import Release
 from cytoimagenet_hf.curation.rendering import content_of, is_rendered, render_chunk
 from cytoimagenet_hf.curation.summary import Summary
 from cytoimagenet_hf.errors import BuildError, DiskError
@@ -47,6 +49,7 @@ class BuildConfig:
     rehash: bool = False  # read all raw files again, whatever their sizes and times say
     dry_run: bool = False  # stop after the plan
     from_tables: bool = False  # plan from tables alone, without raw files; implies dry_run
+    base: Path | None = None  # curated folder of a release that this build goes on from
 
     @property
     def work_folder(self) -> Path:
@@ -67,11 +70,12 @@ def build(config: BuildConfig, progress: Progress | None = None) -> Summary:
     progress = progress or Silent()
     _check(config)
     work = config.work_folder
+    base = read_release(config.base, config.parameters) if config.base else None
     with _held(config):
         clock = _Clock()
         table, signatures = _catalog(config, progress)
         clock.lap("catalog")
-        plan = make_plan(table, signatures, config.parameters, work)
+        plan = make_plan(table, signatures, config.parameters, work, base)
         clock.lap("plan")
         roots = {entry.source.name: entry.root for entry in config.inputs}
         jobs = chunk_jobs(table, plan, roots, config.parameters, work / "rendered")
@@ -86,7 +90,7 @@ def build(config: BuildConfig, progress: Progress | None = None) -> Summary:
             check_space(needed.bytes, work, config.output)
         done = _render(config, waiting, progress)
         clock.lap("rendering")
-        summary = _assemble(config, table, plan, jobs, (notes, merged), progress)
+        summary = _assemble(config, base, (table, plan, jobs), (notes, merged), progress)
         clock.lap("assembly")
         summary = summaries.with_counts(summary, jobs, waiting, done, needed)
         _record_run(config, clock, summary)
@@ -183,14 +187,14 @@ def _rendered(
 
 def _assemble(
     config: BuildConfig,
-    table: pa.Table,
-    plan: LabelPlan,
-    jobs: Sequence[ChunkJob],
+    base: Release | None,
+    planned: tuple[pa.Table, LabelPlan, Sequence[ChunkJob]],
     notes: tuple[Sequence[str], Sequence[str]],  # of sources, of the whole build
     progress: Progress,
 ) -> Summary:
     """Assemble the folder, unless the one there was made from exactly this."""
     work = config.work_folder
+    table, plan, jobs = planned
     inputs = [plan.signature, str(config.parameters), str(versions())]
     inputs += [f"{job.name} {content_of(job)}" for job in jobs]
     signature = hashing.fingerprint(inputs)
@@ -214,7 +218,9 @@ def _assemble(
             for entry in config.inputs
         },
         parameters=config.parameters,
-        simulated=any(entry.folder().is_simulated for entry in config.inputs),
+        simulated=any(entry.folder().is_simulated for entry in config.inputs)
+        or bool(base and base.build["simulated"]),
+        base=base,
     )
     assembled = assemble(material, config.output)
     own = [*notes[1], *summaries.split_notes(assembled)]

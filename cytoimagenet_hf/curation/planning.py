@@ -19,6 +19,7 @@ from cytoimagenet_hf.curation.catalog import planned_fields, usable_records
 from cytoimagenet_hf.curation.jobs import ChunkJob, PlaneJob, RecordJob
 from cytoimagenet_hf.curation.labels import Fields, LabelRow, Plan, plan_labels
 from cytoimagenet_hf.curation.parameters import Parameters
+from cytoimagenet_hf.curation.releases import Release, pins_of
 
 PLAN = pa.schema(
     [
@@ -26,7 +27,7 @@ PLAN = pa.schema(
         ("field", pa.string()),
         ("source", pa.dictionary(pa.int32(), pa.string())),
         ("label", pa.int32()),  # index into the label report; -1: none
-        ("wanted", pa.int8()),  # windows
+        ("wanted", pa.int8()),  # windows; 0 where the record is published already
         ("chunk", pa.dictionary(pa.int32(), pa.string())),
     ]
 )
@@ -43,7 +44,11 @@ class LabelPlan:
 
 
 def make_plan(
-    catalog: pa.Table, signatures: Sequence[str], parameters: Parameters, work: Path
+    catalog: pa.Table,
+    signatures: Sequence[str],
+    parameters: Parameters,
+    work: Path,
+    base: Release | None = None,
 ) -> LabelPlan:
     """Plan labels and windows, or take the plan on disk if nothing has changed.
 
@@ -52,8 +57,10 @@ def make_plan(
         signatures: of the catalogs, in order of their sources.
         parameters: thresholds and seed.
         work: folder of the plan.
+        base: published release that the build goes on from.
     """
-    signature = hashing.fingerprint([__version__, *signatures, *_planning(parameters)])
+    before = [base.manifest_sha256] if base else []
+    signature = hashing.fingerprint([__version__, *signatures, *_planning(parameters), *before])
     paths = work / "plan.parquet", work / "plan_labels.parquet"
     known = files.read_json(work / "plan.json")
     if known and known["signature"] == signature and all(path.exists() for path in paths):
@@ -63,8 +70,12 @@ def make_plan(
         )
         return LabelPlan(pq.read_table(paths[0]), labels, signature, is_new=False)
     fields, of_row = planned_fields(catalog)
-    plan = plan_labels(fields, parameters)
-    table = _plan_table(catalog, fields, of_row, plan, parameters)
+    records = usable_records(catalog, ["id", "field", "source"])
+    pins = pins_of(base, records["id"].to_pylist(), of_row.tolist()) if base else None
+    plan = plan_labels(fields, parameters, pins)
+    table = _plan_table(records, fields, of_row, plan, parameters)
+    if base:
+        table = _without_published(table, base)
     files.forget(work / "plan.json")
     for path, content in zip(paths, (table, _label_rows(plan.labels)), strict=True):
         with files.replacing(path) as aside:
@@ -85,7 +96,7 @@ def chunk_jobs(
         parameters: thresholds and seed.
         to: folder of the rendered chunks.
     """
-    planned = plan.table.filter(pc.greater_equal(plan.table["label"], 0))
+    planned = wanted_records(plan.table)
     planes = catalog.select(["id", "planes"]).filter(
         pc.is_in(catalog["id"], value_set=planned["id"].combine_chunks())
     )
@@ -101,6 +112,11 @@ def chunk_jobs(
     ]
 
 
+def wanted_records(plan: pa.Table) -> pa.Table:
+    """Rows of the plan that ask for pixels."""
+    return plan.filter(pc.and_(pc.greater_equal(plan["label"], 0), pc.greater(plan["wanted"], 0)))
+
+
 def _plane(cell: dict[str, object]) -> PlaneJob:
     box = cell["box"]
     return PlaneJob(
@@ -113,10 +129,9 @@ def _plane(cell: dict[str, object]) -> PlaneJob:
 
 
 def _plan_table(
-    catalog: pa.Table, fields: Fields, of_row: np.ndarray, plan: Plan, parameters: Parameters
+    usable: pa.Table, fields: Fields, of_row: np.ndarray, plan: Plan, parameters: Parameters
 ) -> pa.Table:
     """Spread the labels of fields to their records, and put fields into chunks."""
-    usable = usable_records(catalog, ["id", "field", "source"])
     label = plan.assigned[of_row]
     wanted_of = [*(parameters.crops_wanted(one.assigned) for one in plan.labels), 0]
     chunk, names = _chunks(fields, parameters.chunk_fields)
@@ -128,6 +143,15 @@ def _plan_table(
             "chunk": pa.DictionaryArray.from_arrays(chunk[of_row], pa.array(names, pa.string())),
         }
     ).cast(PLAN)
+
+
+def _without_published(table: pa.Table, base: Release) -> pa.Table:
+    """Want no windows of published records: they keep those that they have."""
+    published = pa.array(sorted({one.idx for one in base.crops}))
+    wanted = pc.if_else(
+        pc.is_in(table["id"], value_set=published), pa.scalar(0, pa.int8()), table["wanted"]
+    )
+    return table.set_column(table.column_names.index("wanted"), "wanted", wanted).cast(PLAN)
 
 
 def _chunks(fields: Fields, chunk_fields: int) -> tuple[np.ndarray, list[str]]:

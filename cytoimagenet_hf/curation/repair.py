@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from cytoimagenet_hf import files, hashing
 from cytoimagenet_hf.curation import shards
@@ -155,7 +156,7 @@ class _Repair:
             images[image_id] = self._render(raw, image_id, rows[image_id], config)
         target = shards.Target(
             folder=aside,
-            schema=expected_schema(self.papers.classes, config),
+            schema=self._schema(path),
             build=_named(path)["build"],
             parameters=self.parameters,
             bytes_of=lambda _crop: 0,  # sizes are known already
@@ -166,7 +167,7 @@ class _Repair:
     def _write_metadata(self, path: str, aside: Path) -> None:
         """Gather the rows of config `metadata` from the shards of `default`."""
         name = _named(path)
-        schema = expected_schema(self.papers.classes, "metadata")
+        schema = self._schema(path)
         columns = [one for one in schema.names if one not in POINTER_COLUMNS]
         rows = []
         for shard in self._siblings(path, "default"):
@@ -177,6 +178,10 @@ class _Repair:
                         for number, row in enumerate(read_group(file, group, columns))
                     ]
         shards.write_metadata((name["split"], name["terms"]), rows, aside, schema, name["build"])
+
+    def _schema(self, path: str) -> pa.Schema:
+        name = _named(path)
+        return expected_schema(self.papers.classes_of(name["build"]), name["config"])
 
     def _siblings(self, path: str, config: str) -> list[str]:
         """Shards of a config with the same split, terms and build, in order."""
@@ -194,7 +199,7 @@ class _Repair:
         name = _named(path)
         ids = set(self._labels_of(path))
         if name["config"] == "tiny":
-            ids &= self._tiny_ids()
+            ids &= self._tiny_ids(name["build"])
         seed = self.parameters.seed
         ordered = sorted(ids, key=lambda one: (hashing.rank(seed, "order", one), one))
         own = self._siblings(path, name["config"])
@@ -210,10 +215,10 @@ class _Repair:
                     found.setdefault(row["image_id"], row["label"])
         return found
 
-    def _tiny_ids(self) -> set[str]:
+    def _tiny_ids(self, build: str) -> set[str]:
         labels: dict[str, int] = {}
         for path in self.papers.sums:
-            if path.startswith("data/metadata/"):
+            if path.startswith("data/metadata/") and _named(path)["build"] == build:
                 labels |= self._labels_of(path)
         crops = [
             Crop(idx, window, 0, label, "", "", "", "", "", "", 0)
@@ -221,14 +226,14 @@ class _Repair:
                 (image_id.partition("#"), label) for image_id, label in labels.items()
             )
         ]
-        texts = {number: one.text for number, one in enumerate(self.papers.classes)}
+        texts = {number: one.text for number, one in enumerate(self.papers.classes_of(build))}
         return {crop.image_id for crop in shards.tiny_crops(crops, texts, self.parameters)}
 
     def _rows(self, path: str, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Published rows without their images; what differs between configs is set later."""
         wanted = set(ids)
         found: dict[str, dict[str, Any]] = {}
-        columns = expected_schema(self.papers.classes, "metadata").names
+        columns = expected_schema((), "metadata").names
         columns = [one for one in columns if one not in POINTER_COLUMNS]
         for config in _KNOWING:
             for shard in self._siblings(path, config):

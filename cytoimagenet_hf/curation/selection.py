@@ -5,13 +5,13 @@ reason and detail. The order of the steps is part of the contract.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from cytoimagenet_hf.curation.material import Material
+from cytoimagenet_hf.curation.planning import wanted_records
 from cytoimagenet_hf.curation.rendering import RenderedChunks
 from cytoimagenet_hf.hashing import rank
 from cytoimagenet_hf.hub.licenses import terms_of
@@ -38,8 +38,13 @@ class Crop:
     terms: str
     source_sha256: str
     pixel_sha256: str
-    chunk: str
+    chunk: str  # "": published by a former release, whose shards have it
     row: int  # in the chunk
+
+    @property
+    def is_published(self) -> bool:
+        """Say whether a former release has it, so that it stays."""
+        return not self.chunk
 
     @property
     def image_id(self) -> str:
@@ -106,7 +111,9 @@ def collect(material: Material, out: Exclusions) -> list[Crop]:
     )
     terms = {one: terms_of(one).terms for one in set(catalog["license"].to_pylist())}
     _exclude_unplanned(material, out)
-    planned = material.plan.filter(pc.greater_equal(material.plan["label"], 0))
+    if material.base:
+        _carry_over(material, out)
+    planned = wanted_records(material.plan)
     label_of = dict(zip(planned["id"].to_pylist(), planned["label"].to_pylist(), strict=True))
     rendered = RenderedChunks(material.rendered)
     crops = []
@@ -127,7 +134,32 @@ def collect(material: Material, out: Exclusions) -> list[Crop]:
             field, group, license = of_record[idx]
             told = (idx, window, order, label, field, group, terms[license], source, pixels)
             crops.append(Crop(*told, chunk, row))
-    return crops
+    return [*_published(material), *crops]
+
+
+def _published(material: Material) -> Iterator[Crop]:
+    """The crops of the release that the build goes on from."""
+    if material.base is None:
+        return
+    number_of = {(one.category, one.value): at for at, one in enumerate(material.labels)}
+    catalog = material.catalog
+    field_of = dict(zip(catalog["id"].to_pylist(), catalog["field"].to_pylist(), strict=True))
+    orders: Counter[str] = Counter()
+    for one in material.base.crops:
+        yield Crop(
+            idx=one.idx,
+            window=one.window,
+            order=orders[one.idx],
+            label=number_of[one.label],
+            field=field_of.get(one.idx, one.idx),  # its raw data need not be here
+            group=one.group,
+            terms=one.terms,
+            source_sha256=one.source_sha256,
+            pixel_sha256=one.pixel_sha256,
+            chunk="",
+            row=-1,
+        )
+        orders[one.idx] += 1
 
 
 def _exclude_unplanned(material: Material, out: Exclusions) -> None:
@@ -155,11 +187,23 @@ def _exclude_unplanned(material: Material, out: Exclusions) -> None:
             out.add(idx, "", "plan", "no label", why)
 
 
+def _carry_over(material: Material, out: Exclusions) -> None:
+    """Keep what the base says of its own records, and of those whose raw data aren't here."""
+    if material.base is None:
+        return
+    published = {one.idx for one in material.base.crops}
+    out.rows += [
+        row
+        for row in material.base.exclusions
+        if row["id"] in published or row["source"] not in material.sources
+    ]
+
+
 def drop_duplicates(crops: Sequence[Crop], out: Exclusions) -> list[Crop]:
     """Keep one of equal records and of equal crops, and none where labels contradict each other.
 
     Records are equal by `source_sha256`, crops of different records by `pixel_sha256`. Two crops
-    of one record are never compared.
+    of one record are never compared. What is published stays in any case.
     """
     kept = _drop_equal(crops, lambda crop: crop.source_sha256, "raw bytes equal those of", out)
     return _drop_equal(kept, lambda crop: crop.pixel_sha256, "pixels equal those of", out)
@@ -173,13 +217,16 @@ def _drop_equal(
         alike[key(crop)].append(crop)
     kept = []
     for same in alike.values():
-        first = min(crop.idx for crop in same)
+        first = min((not crop.is_published, crop.idx) for crop in same)[1]
         others = [crop for crop in same if crop.idx != first]
         if not others:
             kept += same
         elif len({crop.label for crop in same}) > 1:
             ids = sorted({crop.idx for crop in same})
-            out.drop(same, "conflict", f"equal, with other labels: {', '.join(ids[:3])}")
+            stay = [crop for crop in same if crop.is_published]
+            leave = [crop for crop in same if not crop.is_published]
+            out.drop(leave, "conflict", f"equal, with other labels: {', '.join(ids[:3])}")
+            kept += stay
         else:
             kept += [crop for crop in same if crop.idx == first]
             out.drop(others, "duplicate", f"{what} {first}")
@@ -195,10 +242,11 @@ def drop_small_labels(
         The crops that stay, and the reason for each label that was left out.
     """
     counts = Counter(crop.label for crop in crops)
+    published = {crop.label for crop in crops if crop.is_published}
     reasons = {
         label: f"fewer than {min_crops} crops ({count})"
         for label, count in counts.items()
-        if count < min_crops
+        if count < min_crops and label not in published
     }
     out.drop((crop for crop in crops if crop.label in reasons), "min_crops")
     return [crop for crop in crops if crop.label not in reasons], reasons
@@ -206,6 +254,8 @@ def drop_small_labels(
 
 def drop_surplus(crops: Sequence[Crop], max_crops: int, seed: int, out: Exclusions) -> list[Crop]:
     """Leave out crops above `max_crops` a label; first crops of all fields stay before second ones.
+
+    Published crops come before all others, and stay also where they are too many.
 
     Args:
         crops: all crops.
@@ -217,11 +267,13 @@ def drop_surplus(crops: Sequence[Crop], max_crops: int, seed: int, out: Exclusio
     by_label: dict[int, list[tuple[int, Crop]]] = defaultdict(list)
     of_field: Counter[str] = Counter()
     for crop in mixed:  # a field of three records has three first windows: take turns
-        by_label[crop.label].append((of_field[crop.field], crop))
+        turn = -1 if crop.is_published else of_field[crop.field]
+        by_label[crop.label].append((turn, crop))
         of_field[crop.field] += 1
     kept = []
     for numbered in by_label.values():
         same = [crop for _, crop in sorted(numbered, key=lambda one: one[0])]
-        kept += same[:max_crops]
-        out.drop(same[max_crops:], "surplus", f"over {max_crops} crops of the label")
+        room = max(max_crops, sum(crop.is_published for crop in same))
+        kept += same[:room]
+        out.drop(same[room:], "surplus", f"over {max_crops} crops of the label")
     return kept

@@ -22,7 +22,7 @@ from cytoimagenet_hf.curation.findings import (
 )
 from cytoimagenet_hf.curation.papers import Papers, read_papers
 from cytoimagenet_hf.curation.progress import Progress, Silent
-from cytoimagenet_hf.curation.shardcheck import ShardFacts, ShardJob, check_shard
+from cytoimagenet_hf.curation.shardcheck import NAME, ShardFacts, ShardJob, check_shard
 from cytoimagenet_hf.errors import DatasetNotAvailableError
 
 __all__ = ["Finding", "VerifyReport", "verify"]
@@ -87,11 +87,16 @@ def shard_jobs(folder: Path, paths: list[str], papers: Papers) -> list[ShardJob]
             folder=folder,
             path=path,
             sha256=papers.sums.get(path, ""),
-            classes=papers.classes,
+            classes=papers.classes_of(_build_of(path)),
             sides=(small, tiny),
         )
         for path in sorted(paths)
     ]
+
+
+def _build_of(path: str) -> str:
+    name = NAME.fullmatch(path)
+    return name["build"] if name else ""
 
 
 def _check_shards(

@@ -60,5 +60,6 @@ class CardFacts:
     seed: int = 0
     versions: Mapping[str, str] = field(default_factory=dict)  # library -> version
     exclusions: Mapping[tuple[str, str], int] = field(default_factory=dict)  # (stage, reason) -> n
+    appended: bool = False  # shards of earlier releases name fewer classes than there are now
     simulated: bool = False  # any source's pixels are simulated: the card says so loudly
     hub_id: str = ""  # "owner/name" where it stands on the Hub; "" as long as it stands nowhere

@@ -25,7 +25,7 @@ from cytoimagenet_hf.hub._generated import (
 )
 from cytoimagenet_hf.hub._markdown import link, table, text
 from cytoimagenet_hf.hub.licenses import terms_of
-from cytoimagenet_hf.schema import CATEGORIES, SPLITS, TERMS
+from cytoimagenet_hf.schema import CATEGORIES, SPLITS, TERMS, features
 
 if TYPE_CHECKING:
     import jinja2
@@ -158,10 +158,28 @@ def _front_matter(facts: CardFacts) -> str:
         "size_categories": [_size_category(_rows(facts, "default"))],
         "task_categories": ["image-classification"],
         "tags": [*_TAGS, *(["simulated"] if facts.simulated else [])],
+        **({"dataset_info": _features(facts)} if facts.appended else {}),
         "configs": configs,
     }
     dumped: str = yaml.safe_dump(block, sort_keys=False, allow_unicode=True, width=1000)
     return dumped
+
+
+def _features(facts: CardFacts) -> list[dict[str, object]]:
+    """Declare the features of all configs: `datasets` would take those of the oldest shard."""
+    from datasets import DatasetInfo
+    from datasets.info import DatasetInfosDict
+    from huggingface_hub import DatasetCardData
+
+    names, data = [one.label for one in facts.labels], DatasetCardData()
+    infos = {}
+    for config in _declared(facts):
+        is_about = config == "metadata"
+        of_config = features(names, image=not is_about, pointers=is_about)
+        infos[config] = DatasetInfo(features=of_config, config_name=config)
+    DatasetInfosDict(infos).to_dataset_card_data(data)
+    found = data.to_dict()["dataset_info"]  # type: ignore[no-untyped-call]
+    return list(found) if isinstance(found, list) else [found]
 
 
 def _license(facts: CardFacts) -> dict[str, str]:

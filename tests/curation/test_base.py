@@ -1,0 +1,153 @@
+"""Tests of a build that goes on from a published release: nothing that stands is changed."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from cytoimagenet_hf.curation.base import read_release
+from cytoimagenet_hf.curation.parameters import preset
+from cytoimagenet_hf.curation.pipeline import build
+from cytoimagenet_hf.curation.repair import repair
+from cytoimagenet_hf.curation.verify import verify
+from cytoimagenet_hf.errors import BuildError
+from tests.curation.builds import config, raw_data
+
+_PARAMETERS = preset("standard", min_fields=3, max_fields=4, group_rows=5)
+_COLUMNS = ["image_id", "label", "group", "pixel_sha256"]
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory) -> Path:
+    """Simulated raw data of two sources."""
+    return raw_data(tmp_path_factory.mktemp("raw"), ("bbbc006", "bbbc048"), fields=8)
+
+
+@pytest.fixture(scope="module")
+def first(raw, tmp_path_factory) -> Path:
+    """A release of cells alone."""
+    to = tmp_path_factory.mktemp("first") / "cytoimagenet"
+    build(config(raw, to, names=("bbbc048",), parameters=_PARAMETERS))
+    return to
+
+
+@pytest.fixture(scope="module")
+def second(raw, first, tmp_path_factory) -> Path:
+    """The next one, with a source more; the raw data of the first one aren't here."""
+    to = tmp_path_factory.mktemp("second") / "cytoimagenet"
+    build(config(raw, to, names=("bbbc006",), parameters=_PARAMETERS, base=first))
+    return to
+
+
+def sums(folder: Path) -> dict[str, str]:
+    """Sum of each shard."""
+    lines = (folder / "SHA256SUMS").read_text().splitlines()
+    return {path: one for one, path in (line.split("  ") for line in lines) if "data/" in path}
+
+
+def rows(folder: Path, split: str) -> dict[str, dict]:
+    """Columns of each crop of one split, by image_id."""
+    found = {}
+    for path in sorted((folder / "data" / "metadata").glob(f"{split}-*")):
+        found |= {row["image_id"]: row for row in pq.read_table(path, columns=_COLUMNS).to_pylist()}
+    return found
+
+
+def test_a_later_release_adds_shards_and_rewrites_none(first, second):
+    """Each shard of the first release is in the second with the same sum, and there are more."""
+    assert sums(first).items() < sums(second).items()
+    assert {path.split("/")[1] for path in sums(second).keys() - sums(first).keys()} == {
+        "default", "small", "metadata"
+    }  # fmt: skip
+
+
+def test_published_crops_keep_label_and_side(first, second):
+    """Integers, groups, pixels and splits of the first release are those of the second."""
+    for split in ("train", "validation"):
+        assert rows(first, split).items() <= rows(second, split).items()
+    assert len(rows(second, "train")) > len(rows(first, "train"))
+
+
+def test_classes_are_appended(first, second):
+    """The first release's class names come first, in their order; `datasets` gives them all."""
+    datasets = pytest.importorskip("datasets")
+    release = read_release(second, _PARAMETERS)
+    before = read_release(first, _PARAMETERS).texts
+    assert release.texts[: len(before)] == before
+    assert len(release.texts) > len(before)
+    for name in ("default", "tiny"):  # of tiny all shards are of the first release
+        loaded = datasets.load_dataset(str(second), name, split="train")
+        assert loaded.features["label"].names == release.texts
+
+
+def test_a_release_of_two_builds_is_whole(second):
+    """Verification finds nothing wrong, though the older shards name fewer classes."""
+    report = verify(second)
+    assert [str(one) for one in report.findings] == []
+
+
+def test_lineage_names_both_builds(first, second):
+    """build.json tells which builds a folder is made of, and the sums of the one before."""
+    lineage = json.loads((second / "build.json").read_text())["lineage"]
+    before = json.loads((first / "build.json").read_text())["lineage"]
+    assert lineage[:-1] == before
+    assert [one["build"] for one in lineage] == sorted(
+        {path.split("-")[-2] for path in sums(second)},
+        key=[one["build"] for one in lineage].index,
+    )
+    assert sum(one["crops"] for one in lineage) == sum(
+        len(rows(second, split)) for split in ("train", "validation")
+    )
+
+
+def test_nothing_new_is_no_release(raw, first, tmp_path):
+    """The same raw data again add no crop, which is said instead of written."""
+    with pytest.raises(BuildError, match="nothing new"):
+        build(config(raw, tmp_path / "out", names=("bbbc048",), parameters=_PARAMETERS, base=first))
+
+
+def test_a_copy_of_a_published_image_is_left_out(raw, first, tmp_path):
+    """Raw files of the first release under another name give duplicates or conflicts only."""
+    again = tmp_path / "raw"
+    shutil.copytree(raw, again)
+    names = sorted((again / "bbbc048").rglob("*.jpg"))
+    for path in names:
+        path.rename(path.with_name(f"9{path.name}"))
+    to = tmp_path / "out"
+    roomy = preset("standard", min_fields=3, max_fields=40, group_rows=5)
+    build(config(again, to, names=("bbbc006", "bbbc048"), parameters=roomy, base=first))
+    dropped = [
+        row["reason"]
+        for row in pq.read_table(to / "exclusions.parquet").to_pylist()
+        if row["source"] == "bbbc048" and row["stage"] == "assembly"
+    ]
+    assert names
+    assert dropped
+    assert set(dropped) <= {"duplicate", "conflict"}
+    for split in ("train", "validation"):
+        assert rows(first, split).items() <= rows(to, split).items()
+
+
+def test_an_old_shard_is_repaired_inside_of_the_new_release(raw, second, tmp_path):
+    """A damaged shard of the first build gets its bytes again, with the classes of its time."""
+    folder = tmp_path / "cytoimagenet"
+    shutil.copytree(second, folder)
+    oldest = json.loads((folder / "build.json").read_text())["lineage"][0]["build"]
+    path = next(one for one in sorted(sums(folder)) if "default/train" in one and oldest in one)
+    content = bytearray((folder / path).read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / path).unlink()
+    (folder / path).write_bytes(content)
+    inputs = config(raw, tmp_path / "none", names=("bbbc006", "bbbc048")).inputs
+    done = repair(folder, verify(folder), inputs)
+    assert done.rewritten == (path,)
+    assert verify(folder).is_whole
+
+
+def test_other_sizes_than_the_published_ones_are_refused(raw, first, tmp_path):
+    """A build with another `small_side` than its base names the flag that makes them equal."""
+    other = preset("standard", min_fields=3, max_fields=4, small_side=100)
+    with pytest.raises(ValueError, match="--set small_side=256"):
+        build(config(raw, tmp_path / "out", names=("bbbc006",), parameters=other, base=first))
