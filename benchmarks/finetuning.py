@@ -23,12 +23,13 @@ import shutil
 import subprocess
 import sys
 import time
-from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _finetuning_report import METHODS, SPLITS, Cell, accuracy_table, class_table, draw, read_cells
 
 from cytoimagenet_hf import files
 from cytoimagenet_hf.curation.splits import split_groups
@@ -40,13 +41,7 @@ _CHECKOUT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("CYTOIMAGENET_SHARED", _CHECKOUT.parent / "shared"))
 IMAGES = SHARED / "data" / "images"
 HELD_OUT = 0.25  # of the groups of each class
-SPLITS = ("group", "random")
-NETWORKS = ("imagenet", "random")
-METHODS = (*NETWORKS, "intensity")
-SETTINGS = {"batch_size": 32, "learning_rate": 1e-3, "warmup": 0.1, "checkpoint_steps": 40}
-_INK = {"imagenet": "tab:blue", "random": "tab:orange", "intensity": "0.4"}
-
-Cell = dict[str, Any]
+SETTINGS = {"batch_size": 16, "learning_rate": 1e-3, "warmup": 0.1, "checkpoint_steps": 40}
 
 
 # -- data ------------------------------------------------------------------------------------------
@@ -75,33 +70,38 @@ def _table(path: Path, rows: Sequence[tuple[str, str]]) -> Path:
     return path
 
 
-SETS: dict[str, tuple[int, Callable[[Path], list[str]]]] = {  # least fields a class, build flags
-    "bbbc048": (10, lambda _: ["--data-root", str(IMAGES), "--sources", "bbbc048"]),
-    "bbbc038_clusters": (
-        5,
-        lambda to: ["--table", str(clusters_table(to)), "--images", str(IMAGES / "bbbc038")],
+@dataclass(frozen=True)
+class Set:
+    """One data set of the study: how it is built, and for how long a network is trained on it."""
+
+    least: int  # fields that make a class
+    steps: int
+    flags: Callable[[Path], list[str]]  # of the build; the folder is for its table
+
+
+SETS = {
+    "bbbc048": Set(10, 320, lambda _: ["--data-root", str(IMAGES), "--sources", "bbbc048"]),
+    "bbbc038_clusters": Set(
+        5, 200, lambda to: [*_door(clusters_table(to)), str(IMAGES / "bbbc038")]
     ),
-    "cytoimagenet_tiles": (
-        10,
-        lambda to: [
-            "--table",
-            str(tiles_table(to)),
-            "--images",
-            str(IMAGES / "cytoimagenet_tiles"),
-        ],
+    "cytoimagenet_tiles": Set(
+        10, 200, lambda to: [*_door(tiles_table(to)), str(IMAGES / "cytoimagenet_tiles")]
     ),
 }
+
+
+def _door(table: Path) -> list[str]:
+    return ["--table", str(table), "--images"]
 
 
 def build(name: str, to: Path) -> Any:  # noqa: ANN401 - rows of `datasets`
     """Build a set with the command line and return its rows that carry one of its own classes."""
     import datasets
 
-    least, flags = SETS[name]
     to.mkdir(parents=True, exist_ok=True)
     subprocess.run(
-        [sys.executable, "-m", "cytoimagenet_hf", "build", *flags(to), "--workers", "1",
-         "--min-fields", str(least), "--output", str(to / "built")],
+        [sys.executable, "-m", "cytoimagenet_hf", "build", *SETS[name].flags(to),
+         "--workers", "1", "--min-fields", str(SETS[name].least), "--output", str(to / "built")],
         check=True, cwd=_CHECKOUT, stdout=sys.stderr,
         env=os.environ | {"CYTOIMAGENET_HOME": str(to / "home")},
     )  # fmt: skip
@@ -110,7 +110,8 @@ def build(name: str, to: Path) -> Any:  # noqa: ANN401 - rows of `datasets`
     rows = rows.cast_column("image", datasets.Image(decode=False))
     phenotype = rows.features["category"].str2int("phenotype")
     own = [at for at, category in enumerate(rows["category"]) if category == phenotype]
-    return rows.select(own).sort("image_id")
+    ids = rows["image_id"]
+    return rows.select(sorted(own, key=lambda at: str(ids[at])))
 
 
 def divide(
@@ -139,11 +140,7 @@ def write_split(rows: Any, to: Path, split: str, seed: int) -> Path:  # noqa: AN
     names = [rows.features["label"].int2str(one).removeprefix("tile ") for one in numbers]
     labels = [numbers.index(one) for one in rows["label"]]
     out = divide(rows["image_id"], labels, rows["group"], split=split, seed=seed)
-    made = {
-        "image": rows["image"],
-        "label": labels,
-        "group": rows["group"],
-    }
+    made = {"image": rows["image"], "label": labels, "group": rows["group"]}
     kinds = {
         "image": datasets.Image(decode=False),
         "label": datasets.ClassLabel(names=names),
@@ -177,7 +174,15 @@ def facts(data: Path) -> dict[str, Any]:
     }
 
 
-def train_network(start: str, seed: int, data: Path, run: Path, flags: argparse.Namespace) -> Cell:
+def train_network(
+    start: str,
+    data: Path,
+    run: Path,
+    *,
+    size: int,
+    steps: int,
+    **settings: Any,  # noqa: ANN401 - fields of TrainConfig
+) -> Cell:
     """Train as `cytoimagenet train` does; goes on where a killed run stood."""
     from cytoimagenet_hf.models import lite
     from cytoimagenet_hf.pretraining.config import TrainConfig
@@ -190,8 +195,7 @@ def train_network(start: str, seed: int, data: Path, run: Path, flags: argparse.
         model = f"local-dir:{lite.convert_lite(lite.package_file('lite0'), weights, 'lite0')}"
     config = TrainConfig(
         dataset=str(data), output_dir=str(run), model=model, pretrained=start == "imagenet",
-        image_size=flags.size, max_steps=flags.steps, seed=seed, workers=0, cpu=True, log_steps=20,
-        **SETTINGS,
+        image_size=size, max_steps=steps, workers=0, cpu=True, log_steps=20, **settings,
     )  # fmt: skip
     final = train(config)
     shutil.rmtree(run / "checkpoints", ignore_errors=True)
@@ -238,8 +242,9 @@ def study(name: str, flags: argparse.Namespace) -> None:
     to = flags.to / name
     with files.exclusive_lock(to / "lock"):
         rows = build(name, to)
+        alone = len(set(rows["group"])) == len(rows)  # both splits would be the same
         for seed in range(flags.seeds):
-            for split in SPLITS:
+            for split in SPLITS[: 1 if alone else None]:
                 data = write_split(rows, to, split, seed)
                 for method in METHODS:
                     fill(name, method, data, to, flags)
@@ -248,8 +253,9 @@ def study(name: str, flags: argparse.Namespace) -> None:
 def fill(name: str, method: str, data: Path, to: Path, flags: argparse.Namespace) -> None:
     """Make one cell, or say that it is there; its settings stand in it."""
     split, seed = data.name.split("-")
+    steps = flags.steps or SETS[name].steps
     key = f"{method}-{split}-{seed}"
-    path, own = to / "cells" / f"{key}.json", {"steps": flags.steps, "size": flags.size, **SETTINGS}
+    path, own = to / "cells" / f"{key}.json", {"steps": steps, "size": flags.size, **SETTINGS}
     if path.exists():
         if files.read_json(path)["settings"] != own:
             raise SystemExit(f"{path} was made with other settings: give another --to.")
@@ -259,89 +265,11 @@ def fill(name: str, method: str, data: Path, to: Path, flags: argparse.Namespace
         if method == "intensity":
             made = fit_intensity(data)
         else:
-            made = train_network(method, int(seed), data, to / "runs" / key, flags)
+            made = train_network(method, data, to / "runs" / key, seed=int(seed), **own)
     place = {"set": name, "method": method, "split": split, "seed": int(seed), "settings": own}
     seconds = round(time.perf_counter() - began, 1)
     files.write_json(path, {**place, **facts(data), **made, "seconds": seconds})
     print(f"{name} {key}: {made['accuracy']:.3f} in {seconds} s", file=sys.stderr, flush=True)
-
-
-# -- report ----------------------------------------------------------------------------------------
-
-
-def read_cells(to: Path) -> list[Cell]:
-    """Read every finished cell."""
-    return [files.read_json(path) for path in sorted(to.glob("*/cells/*.json"))]
-
-
-def spread(values: Sequence[float]) -> str:
-    """Mean, and lowest to highest where there are several."""
-    if len(set(values)) == 1:
-        return f"{values[0]:.2f}"
-    return f"{np.mean(values):.2f} ({min(values):.2f}-{max(values):.2f})"
-
-
-def accuracy_table(cells: Sequence[Cell]) -> str:
-    """Markdown: a row a set and split, accuracy by method as mean (lowest-highest) over seeds."""
-    grouped: dict[tuple[str, str], list[Cell]] = defaultdict(list)
-    for cell in cells:
-        grouped[cell["set"], cell["split"]].append(cell)
-    lines = [
-        "| set | split | train / held out | related | majority | " + " | ".join(METHODS) + " |",
-        "|---|---|---:|---:|---:|" + "---:|" * len(METHODS),
-    ]
-    for (name, split), own in sorted(grouped.items()):
-        sizes = f"{own[0]['train']:,} / {own[0]['held_out']:,}"
-        scores = [
-            spread([one["accuracy"] for one in own if one["method"] == method] or [float("nan")])
-            for method in METHODS
-        ]
-        related, majority = (spread([one[key] for one in own]) for key in ("related", "majority"))
-        lines.append(f"| {name} | {split} | {sizes} | {related} | {majority} | "
-                     + " | ".join(scores) + " |")  # fmt: skip
-    return "\n".join(lines)
-
-
-def class_table(cells: Sequence[Cell], name: str, split: str = "group") -> str:
-    """Markdown: a row a class, its recall by method over the held-out crops of all seeds."""
-    own = [one for one in cells if (one["set"], one["split"]) == (name, split)]
-    counts: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(lambda: [0, 0]))
-    for cell in own:
-        for row in cell["classes"]:
-            counts[row["class"]][cell["method"]][0] += row["right"]
-            counts[row["class"]][cell["method"]][1] += row["images"]
-    lines = ["| class | held out | " + " | ".join(METHODS) + " |", "|---|" + "---:|" * 4]
-    for label, found in counts.items():
-        shares = [f"{found[one][0] / max(found[one][1], 1):.2f}" for one in METHODS]
-        images = max(one[1] for one in found.values())
-        lines.append(f"| {label} | {images} | " + " | ".join(shares) + " |")
-    return "\n".join(lines)
-
-
-def draw(cells: Sequence[Cell], to: Path) -> None:
-    """Draw accuracy over steps, a panel a set and split, a line a seed."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    names = sorted({one["set"] for one in cells})
-    figure = Figure(figsize=(9, 3 * len(names)), layout="constrained")
-    for at, (name, split) in enumerate((name, split) for name in names for split in SPLITS):
-        axes = figure.add_subplot(len(names), 2, at + 1, ylim=(0, 1), title=f"{name}, by {split}")
-        own = [one for one in cells if (one["set"], one["split"]) == (name, split)]
-        for cell in own:
-            style = {"color": _INK[cell["method"]], "linewidth": 1}
-            label = cell["method"] if cell["seed"] == 0 else None
-            if cell["method"] == "intensity":
-                axes.axhline(cell["accuracy"], linestyle="--", label=label, **style)
-            else:
-                axes.plot(*zip(*cell["curve"], strict=True), label=label, **style)
-        axes.axhline(own[0]["majority"] if own else 0, color="0.8", label="majority")
-        axes.set_xlabel("step")
-        axes.grid(alpha=0.3)
-    figure.axes[0].legend()
-    FigureCanvasAgg(figure)
-    with files.replacing(to / "curves.png") as aside:
-        figure.savefig(aside, format="png", dpi=110, metadata={"Software": None})
 
 
 def main() -> None:
@@ -349,7 +277,7 @@ def main() -> None:
     parser.add_argument("--to", type=Path, required=True, help="folder of the study")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=160)
+    parser.add_argument("--steps", type=int, help="instead of what each set is given")
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--report", action="store_true", help="train nothing, tell what is there")
     parser.add_argument("--json", action="store_true")
