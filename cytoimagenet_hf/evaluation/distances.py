@@ -63,7 +63,7 @@ def vectors(values: Array, metric: Metric, parts: int = 1, names: Sequence[str] 
     Raises:
         FeaturesError: a row holds NaN, infinity or more than 1e100; says which rows.
     """
-    values = np.asarray(values)
+    values = np.asarray(values, order="C")  # sums must run along contiguous numbers
     if values.ndim != 2 or not values.shape[1]:
         raise ValueError(f"Features must be (rows, dimensions), got an array of {values.shape}.")
     if values.dtype not in (np.float32, np.float64):
@@ -97,7 +97,7 @@ def check_finite(values: Array, names: Sequence[str] = ()) -> Float:
         first = ", ".join(str(names[row]) if len(names) else f"row {row}" for row in wrong[:5])
         raise FeaturesError(
             f"{len(wrong)} of {len(values)} feature vectors hold NaN, infinity or values beyond "
-            f"{LARGEST:g}: {first}{' ...' if len(wrong) > 5 else ''}. Leave those images out (a "
+            f"{LARGEST:g}: {first}{' ...' if len(wrong) > 5 else '.'} Leave those images out (a "
             f"constant channel can't be normalized) or compute their features again."
         )
     return largest

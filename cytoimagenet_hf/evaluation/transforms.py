@@ -34,9 +34,9 @@ def standardize(values: Array, fit_rows: npt.NDArray[Any] | slice = slice(None))
         raise ValueError("There are no rows to take mean and deviation from.")
     constant = fitted.max(axis=0) == fitted.min(axis=0)  # a computed deviation may be 1e-17
     mean = _column_means(fitted)
-    scaled -= mean
     deviation = np.sqrt(_column_means(np.square(fitted - mean)))
     constant |= deviation == 0
+    scaled -= mean
     scaled /= np.where(constant, 1.0, deviation)
     scaled[:, constant] = 0
     return scaled
