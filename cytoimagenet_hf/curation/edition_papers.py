@@ -197,9 +197,8 @@ def _open_sources(edition: Edition) -> list[dict[str, Any]]:
 
 def _card(edition: Edition, facts: cards.CardFacts, standing: Standing) -> str:
     """Make the card: generated parts anew, prose from the Hub if it was edited there."""
-    own = (edition.folder / CARD).read_text(encoding="utf-8")
     if not _is_edited(standing):
-        return cards.refresh_card(own, facts)
+        return cards.refresh_card(_own_card(edition), facts)
     try:
         return cards.refresh_card(standing.card, facts)
     except ValueError as error:
@@ -207,6 +206,10 @@ def _card(edition: Edition, facts: cards.CardFacts, standing: Standing) -> str:
             f"README.md of {facts.hub_id} on the Hub was edited by hand and can't be kept: {error} "
             f"Put the marks back there, or replace it with --replace."
         ) from None
+
+
+def _own_card(edition: Edition) -> str:
+    return (edition.folder / CARD).read_text(encoding="utf-8")
 
 
 def _is_edited(standing: Standing) -> bool:
@@ -241,7 +244,9 @@ def _build(
         build["withheld"] = _withheld(edition)
     return build | {
         "card_sha256": cards.generated_sha256(card),
-        "prose_sha256": cards.prose_sha256(card),
+        # Of the folder's own prose, whether or not the Hub's was kept: what differs from it on the
+        # Hub the next time was written there by hand.
+        "prose_sha256": cards.prose_sha256(_own_card(edition)),
     }
 
 
