@@ -17,6 +17,8 @@ OPEN, MIXED = ("bbbc038",), ("bbbc038", "bbbc048")  # CC0; and beside it an unkn
 SMALL = {"min_fields": 3, "chunk_fields": 6, "small_side": 64, "tiny_side": 32}
 
 PUBLISH = """
+import time
+time.sleep = lambda seconds: None  # between the tries of huggingface_hub
 from dataclasses import asdict
 from pathlib import Path
 from cytoimagenet_hf.curation.progress import Silent

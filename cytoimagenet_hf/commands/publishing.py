@@ -67,7 +67,7 @@ def _plan(done: "Published") -> str:
         [
             table(("file", "MB", "what"), rows),
             "",
-            f"{done.url}: would get {_amount(done)}; nothing was changed",
+            f"{done.url}: would get {_amount(done, 'to send')}; nothing was changed",
             *_left_out(done),
             *notes,
         ]
@@ -79,7 +79,7 @@ def _outcome(done: "Published", repo: str) -> str:
     state = "published" if done.is_new else "up to date"
     lines = [
         f"{done.url}: {state}, commit {done.commit}{named}",
-        _amount(done),
+        _amount(done, "sent"),
         *_left_out(done),
         f"manifest sha256 {done.manifest_sha256}",
         f'load: datasets.load_dataset("{repo}")',
@@ -89,11 +89,11 @@ def _outcome(done: "Published", repo: str) -> str:
     return "\n".join(lines)
 
 
-def _amount(done: "Published") -> str:
+def _amount(done: "Published", verb: str) -> str:
     share = 100 * done.sent_bytes / max(1, done.sent_bytes + done.kept_bytes)
     return (
         f"{done.files} files, {done.bytes / 1e6:,.1f} MB: {done.sent_bytes / 1e6:,.1f} MB of "
-        f"shards to send ({share:.1f} %), {done.kept_bytes / 1e6:,.1f} MB there already"
+        f"shards {verb} ({share:.1f} %), {done.kept_bytes / 1e6:,.1f} MB there already"
     )
 
 

@@ -1,0 +1,141 @@
+"""`python -m builders.publish` as a curator runs it: killed, resumed, loaded by strangers."""
+
+import json
+import random
+import time
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.hub_server import run_client
+from tests.publishing import MIXED, build_data, command, publish, put, said
+
+pytestmark = pytest.mark.slow
+KILLS = 10
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Open and closed crops in many small shards; never change this folder."""
+    to = tmp_path_factory.mktemp("mixed")
+    return build_data(to, MIXED, fields=24, shard_bytes=60_000)
+
+
+def stored(hub, revision="main") -> dict[str, bytes]:
+    """What stands on the Hub, without what the Hub put there."""
+    found = hub.files("datasets", "lab/cells", revision)
+    return {path: content for path, content in found.items() if path != ".gitattributes"}
+
+
+def test_outcome_is_told_and_a_refusal_is_one_line(hub_server, folder):
+    """Status 2 for what may not be published, 1 where the Hub says no, 0 with all in words."""
+    status, output, errors = said(command(hub_server, folder, "lab/cells"))
+    assert (status, output, errors.count("\n")) == (2, "", 1)
+    assert "bbbc048" in errors
+    more = (folder, "lab/cells", "--only-publishable", "--workers", "0")
+    status, output, errors = said(command(hub_server, *more, token=None))
+    assert (status, output, errors.count("\n")) == (1, "", 1)
+    assert "There is no token" in errors
+    status, output, errors = said(command(hub_server, *more, "--dry-run"))
+    assert status == 0
+    assert "nothing was changed" in output
+    assert output.count(" send\n") == output.count("\ndata/")
+    status, output, errors = said(command(hub_server, *more, "--tag", "v1.0"))
+    assert status == 0
+    assert "tag v1.0" in output
+    assert "not published: bbbc048 (unknown)" in output
+    assert 'load: datasets.load_dataset("lab/cells")' in output
+    assert "B/s" in errors  # progress has a rate
+    status, output, _ = said(command(hub_server, *more, "--json"))
+    found = json.loads(output)
+    assert (status, found["is_new"], found["sent_bytes"]) == (0, False, 0)
+
+
+def test_killed_at_ten_random_moments_it_sends_nothing_twice(hub_server, folder):
+    """Readers see nothing or all of it; each file arrives once, whatever was broken off."""
+    dice = random.Random(13)
+    (dry,) = publish(hub_server, f"{str(folder)!r}, only_publishable=True, dry_run=True")
+    hub_server.requests.clear()
+    arguments = (folder, "lab/cells", "--only-publishable", "--workers", "0")
+    whole = {path for path, _, sends in dry["shards"] if sends}
+    killed = 0
+    for _ in range(KILLS):
+        fault = hub_server.fail("PUT|commit|preupload|tag", delay=0.3, times=1)
+        fault.skip = dice.randrange(12)
+        process = command(hub_server, *arguments)
+        while process.poll() is None and fault.times:
+            time.sleep(0.01)
+        time.sleep(dice.uniform(0, 0.6))
+        process.kill()
+        said(process)
+        killed += process.returncode < 0
+        time.sleep(0.5)  # what was on its way may still arrive
+        hub_server.faults.clear()
+        if ("datasets", "lab/cells") in hub_server.store.repos:
+            there = {path for path in stored(hub_server) if path.startswith("data/")}
+            assert there in (set(), whole)
+    assert killed >= KILLS // 2
+    status, _, errors = said(command(hub_server, *arguments, "--tag", "v1.0"))
+    assert status == 0, errors
+    assert {path: stored(hub_server)[path] for path in whole} == {
+        path: (folder / path).read_bytes() for path in whole
+    }
+    puts = [r for r in hub_server.requests if r.method == "PUT"]
+    good = [r.path for r in puts if r.status == 200]
+    assert len(good) == len(set(good))
+    broken = sum(r.received for r in puts if r.status != 200)  # files that a kill tore
+    sizes = [len(content) for content in stored(hub_server).values()]
+    assert hub_server.received("PUT /lfs") - broken <= sum(sizes)
+    assert broken <= KILLS * max(sizes)
+
+
+LOAD = """
+import datasets, hashlib
+def told(rows):
+    digest = hashlib.sha256()
+    for row in rows.cast_column("image", datasets.Image(decode=False)):
+        digest.update(row["image_id"].encode() + row["image"]["bytes"])
+        digest.update(str((row["label"], row["pixel_sha256"], row["gene"])).encode())
+    return digest.hexdigest()
+answer = {}
+for config in datasets.get_dataset_config_names("lab/cells"):
+    if config == "metadata":
+        rows = datasets.load_dataset("lab/cells", config)
+        answer[config] = {split: rows[split]["image_id"][:] for split in rows}
+        continue
+    plain = datasets.load_dataset("lab/cells", config)
+    streamed = datasets.load_dataset("lab/cells", config, streaming=True, revision="v1.0")
+    answer[config] = {split: [told(plain[split]), told(streamed[split])] for split in plain}
+one = datasets.load_dataset("lab/cells", split="train")
+answer["decoded"] = [list(one[0]["image"].size), one[0]["image"].mode]
+answer["classes"] = one.features["label"].names
+"""
+
+LOCAL = """
+import pathlib
+folder = pathlib.Path(FOLDER)
+answer = {}
+for config in ("default", "small", "tiny", "commercial", "commercial_small"):
+    base = {"commercial": "default", "commercial_small": "small"}.get(config, config)
+    open_ones = lambda split: (folder / "data" / base).glob(f"{split}-open-*")
+    files = {split: sorted(map(str, open_ones(split))) for split in ("train", "validation")}
+    rows = datasets.load_dataset("parquet", data_files=files)
+    answer[config] = {split: [told(rows[split])] * 2 for split in rows}
+"""
+
+
+def test_stranger_loads_every_config_with_every_byte(hub_server, folder, tmp_path):
+    """A process without token or cache, plainly and streamed, gets what lies in the folder."""
+    publish(hub_server, f"{str(folder)!r}, only_publishable=True, tag='v1.0'")
+    found = run_client(hub_server, LOAD, token=None, HF_HOME=str(tmp_path / "empty")).answer
+    head = LOAD.partition("answer = {}")[0]
+    code = head + LOCAL.replace("FOLDER", repr(str(folder)))
+    expected = run_client(hub_server, code, HF_HUB_OFFLINE="1").answer
+    assert {config: found[config] for config in expected} == expected
+    about = put(tmp_path / "there", stored(hub_server)) / "data" / "metadata"
+    for split, ids in found["metadata"].items():
+        tables = [pq.read_table(path) for path in sorted(about.glob(f"{split}-*"))]
+        assert ids == [one for table in tables for one in table["image_id"].to_pylist()]
+    assert found["decoded"][1] == "L"
+    labels = pq.read_table(folder / "labels.parquet").to_pylist()
+    assert found["classes"] == [row["label"] for row in labels if not row["dropped_reason"]]
