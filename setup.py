@@ -19,7 +19,7 @@ CORE = [
     "imagecodecs>=2025.3.30",
     # Optional at run time (imaging/png.py falls back to zlib): only where wheels are offered.
     "zlib-ng>=1.0; platform_machine in 'x86_64 AMD64 aarch64 arm64 ARM64'",
-    "datasets>=5.0,<6",  # 5: finds folders by the rules that hub/loading.py was checked against
+    "datasets>=5.0,<6",  # 5: finds folders by the rules that hub/places.py was checked against
     "huggingface-hub>=1.31,<3",  # the range that datasets 5 allows
     "fsspec>=2024.6.1",  # datasets caps it from above
     "filelock>=3.16",
@@ -38,6 +38,7 @@ TORCH = [
     "evaluate>=0.4.6",
     "safetensors>=0.8",  # what transformers 5.23 asks for
     "matplotlib>=3.9",  # draws learning curves
+    "h5py>=3.16",  # COOS-7 and CYCLoPs are published as HDF5
 ]
 # What a contributor needs for `make quick`; tests of training are passed over without torch.
 CHECK = [

@@ -75,7 +75,8 @@ def test_every_library_that_is_imported_is_declared(declared):
     core = named(declared["install_requires"])
     train = core | named(declared["extras_require"]["train"])
     for path in sorted(PACKAGE.rglob("*.py")):
-        trains = path.parent.name == "pretraining" or path.name == "_curves.py"
+        room = path.relative_to(PACKAGE).parts[0]
+        trains = room in {"pretraining", "models", "evaluation"} or path.name == "_curves.py"
         foreign = tops(imported(path)) - sys.stdlib_module_names - {"cytoimagenet_hf"}
         for module in sorted(foreign):
             distribution = canonicalize_name(DISTRIBUTIONS.get(module, module))
