@@ -18,7 +18,7 @@ from typing import Any
 
 from datasets.packaged_modules.parquet.parquet import Parquet
 
-from cytoimagenet_hf.hub.loading import build_of, check_folder
+from cytoimagenet_hf.hub._folders import build_of, check_folder, declared_features
 
 
 class CytoImageNet(Parquet):  # type: ignore[misc] # datasets ships no types
@@ -53,5 +53,6 @@ class CytoImageNet(Parquet):  # type: ignore[misc] # datasets ships no types
             split: [(folder / path).as_posix() for path in paths]
             for split, paths in configs[config_name].items()
         }
+        kwargs.setdefault("features", declared_features(folder, config_name))
         # The hash names the cache, so that a rebuild in place is read again.
         super().__init__(config_name=config_name, data_files=files, hash=build_of(folder), **kwargs)

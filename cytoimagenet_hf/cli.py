@@ -246,7 +246,7 @@ def _run_build(config: Any, *, remember: bool = True) -> None:  # noqa: ANN401 -
     """Build, draw progress and summary, and remember the folder for `load_dataset`."""
     from cytoimagenet_hf import console
     from cytoimagenet_hf.curation import pipeline
-    from cytoimagenet_hf.hub.loading import remember_folder
+    from cytoimagenet_hf.hub._folders import remember_folder
 
     bars, start = console.Bars(), console.clock()
     try:

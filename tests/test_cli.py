@@ -82,7 +82,7 @@ def test_build_labels_and_summary(raw, tmp_path, capsys):
 
 def test_built_folder_is_found_by_name(raw, tmp_path, monkeypatch):
     """After a build, `load_dataset("cytoimagenet")` finds the folder from anywhere."""
-    from cytoimagenet_hf.hub.loading import locate
+    from cytoimagenet_hf.hub.places import locate
 
     output = tmp_path / "cytoimagenet"
     run("build", "--data-root", raw, "--min-fields", "4", "--output", output)

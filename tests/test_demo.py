@@ -43,7 +43,7 @@ def test_train_without_the_extra_is_one_line(monkeypatch, capsys):
 def test_demo_goes_all_the_way_and_runs_again(tmp_path, capsys, monkeypatch):
     """Simulated data of four sources or more: curated, loaded, trained on, and never remembered."""
     from cytoimagenet_hf.errors import DatasetNotAvailableError
-    from cytoimagenet_hf.hub.loading import locate
+    from cytoimagenet_hf.hub.places import locate
 
     folder = tmp_path / "demo"
     assert run("demo", "--to", folder, "--fields", "24") == 0

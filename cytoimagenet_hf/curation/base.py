@@ -15,7 +15,7 @@ from cytoimagenet_hf.curation.releases import PublishedCrop, Release
 from cytoimagenet_hf.curation.shardcheck import NAME
 from cytoimagenet_hf.curation.shards import Shard
 from cytoimagenet_hf.errors import DatasetNotAvailableError
-from cytoimagenet_hf.hub.loading import check_folder
+from cytoimagenet_hf.hub._folders import check_folder
 from cytoimagenet_hf.schema import CATEGORIES
 
 _COLUMNS = (

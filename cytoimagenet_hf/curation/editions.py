@@ -17,8 +17,8 @@ from cytoimagenet_hf.curation.findings import Findings
 from cytoimagenet_hf.curation.papers import BUILD, SUMS, Papers, read_papers
 from cytoimagenet_hf.curation.shardcheck import NAME
 from cytoimagenet_hf.errors import DatasetNotAvailableError
+from cytoimagenet_hf.hub._folders import check_folder
 from cytoimagenet_hf.hub.licenses import terms_of
-from cytoimagenet_hf.hub.loading import check_folder
 
 _COLUMNS = ("image_id", "label", "dir_name", "license", "terms")
 _SECRET = "in-house"  # what licenses.py calls data that not even a permission makes publishable

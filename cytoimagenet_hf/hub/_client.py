@@ -5,10 +5,11 @@ A token is read by huggingface_hub alone (HF_TOKEN, or what `hf auth login` kept
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from cytoimagenet_hf.errors import PushError
@@ -157,3 +158,17 @@ def without_token(message: str) -> str:
     token = get_token()
     hidden = message.replace(token, "hf_***") if token else message
     return re.sub(r"hf_[A-Za-z0-9]{8,}", "hf_***", hidden)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the Hub's client from drawing bars of its own between ours."""
+    from huggingface_hub import utils as hub  # its types don't name what it offers
+
+    was_off = hub.are_progress_bars_disabled()  # type: ignore[attr-defined]
+    hub.disable_progress_bars()  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        if not was_off:
+            hub.enable_progress_bars()  # type: ignore[attr-defined]

@@ -49,7 +49,7 @@ def check_folder(folder: Path) -> Configs:
                 f"loading script and refuses it. Move the file away."
             )
     configs = read_configs(folder)
-    sums = _read_sums(folder / "SHA256SUMS")
+    sums = read_sums(folder / "SHA256SUMS")
     declared = {path for splits in configs.values() for paths in splits.values() for path in paths}
     shards = declared | {path for path in sums if _is_shard(path)}
     if missing := missing_files(folder, shards):
@@ -102,6 +102,22 @@ def is_of_others(path: str | os.PathLike[str]) -> bool:
     return folder.is_dir() and not any((folder / name).exists() for name in _MADE_BY_BUILD)
 
 
+def declared_features(folder: Path, config: str) -> Any:  # noqa: ANN401 - Features, or None
+    """Return the features that README.md declares for a config; None where it leaves them to files.
+
+    It declares them where shards of earlier releases name fewer classes than there are now.
+    """
+    import huggingface_hub
+    from datasets.info import DatasetInfosDict
+
+    info = _front_matter(folder).get("dataset_info")
+    if not info:
+        return None
+    data = huggingface_hub.DatasetCardData(dataset_info=info)
+    found = DatasetInfosDict.from_dataset_card_data(data).get(config)
+    return found.features if found else None
+
+
 def build_of(folder: Path) -> str:
     """Return the fingerprint of the build that README.md names; "" where it names none."""
     return str(_config_blocks(folder)[0].get("description", "")).removeprefix("build ")
@@ -143,7 +159,8 @@ def _recorded() -> dict[str, str]:
     return {name: path for name, path in found.items() if isinstance(path, str)}
 
 
-def _config_blocks(folder: Path) -> list[dict[str, Any]]:
+def _front_matter(folder: Path) -> dict[str, Any]:
+    """Read the YAML block of README.md; {} where it isn't one of names and values."""
     readme = folder / "README.md"
     if not readme.is_file():
         raise DatasetNotAvailableError(
@@ -157,7 +174,12 @@ def _config_blocks(folder: Path) -> list[dict[str, Any]]:
         found = yaml.safe_load(block["yaml"]) if block else None
     except yaml.YAMLError as error:
         raise DatasetNotAvailableError(f"{readme}: its YAML block is broken: {error}") from None
-    configs = found.get("configs") if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _config_blocks(folder: Path) -> list[dict[str, Any]]:
+    readme = folder / "README.md"
+    configs = _front_matter(folder).get("configs")
     if not isinstance(configs, list) or not configs:
         raise DatasetNotAvailableError(
             f"{readme} declares no configs, so {folder} is not a curated data set (a checkout of "
@@ -166,7 +188,7 @@ def _config_blocks(folder: Path) -> list[dict[str, Any]]:
     return configs
 
 
-def _read_sums(path: Path) -> dict[str, str]:
+def read_sums(path: Path) -> dict[str, str]:
     """Read `sha256sum` lines; {} where the file is absent (a cache of the Hub may lack it)."""
     if not path.is_file():
         return {}

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cytoimagenet_hf import hashing
 from cytoimagenet_hf.errors import PushError
-from cytoimagenet_hf.hub._client import asking, check_id, open_api, open_repo, who_asks
+from cytoimagenet_hf.hub._client import (
+    asking,
+    check_id,
+    open_api,
+    open_repo,
+    quiet,
+    who_asks,
+)
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -172,17 +178,3 @@ def is_stored(upload: Upload, stored: Stored | None) -> bool:
 def upload_of(path: str, at: Path) -> Upload:
     """Describe a file of this machine."""
     return Upload(path, at, hashing.sha256_file(at), at.stat().st_size)
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep the Hub's client from drawing bars of its own between ours."""
-    from huggingface_hub import utils as hub  # its types don't name what it offers
-
-    was_off = hub.are_progress_bars_disabled()  # type: ignore[attr-defined]
-    hub.disable_progress_bars()  # type: ignore[attr-defined]
-    try:
-        yield
-    finally:
-        if not was_off:
-            hub.enable_progress_bars()  # type: ignore[attr-defined]

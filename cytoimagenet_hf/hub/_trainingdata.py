@@ -14,7 +14,7 @@ import yaml
 from cytoimagenet_hf.errors import DatasetNotAvailableError
 from cytoimagenet_hf.hub._folders import build_of, is_of_others, read_configs
 from cytoimagenet_hf.hub._generated import FRONT_MATTER, generated_parts
-from cytoimagenet_hf.hub.loading import Place, locate
+from cytoimagenet_hf.hub.places import Place, locate
 
 _SHARD_TERMS = re.compile(r"/[a-z]+-(?P<terms>[a-z]+)-[0-9a-f]{8}-\d{5}\.parquet$")
 _COLUMNS = ("name", "database", "license", "terms")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from cytoimagenet_hf import hashing
 from cytoimagenet_hf.errors import PushError
-from cytoimagenet_hf.hub._client import asking, open_api
+from cytoimagenet_hf.hub._client import asking, open_api, quiet
 from cytoimagenet_hf.hub._repository import (
     Stored,
     Target,
@@ -27,7 +27,6 @@ from cytoimagenet_hf.hub._repository import (
     look,
     missing,
     open_target,
-    quiet,
     read_small,
     upload_of,
 )

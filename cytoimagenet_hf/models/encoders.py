@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from cytoimagenet_hf import hashing
 from cytoimagenet_hf.errors import EncoderError
-from cytoimagenet_hf.hub.loading import DEFAULT_MODEL
+from cytoimagenet_hf.hub.places import DEFAULT_MODEL
 from cytoimagenet_hf.models import reach
 
 IMAGENET = "tf_efficientnet_b0.in1k"  # plain ImageNet-1k; timm's default tag saw JFT, too

@@ -17,14 +17,14 @@ import huggingface_hub
 import pytest
 
 from cytoimagenet_hf.errors import DatasetNotAvailableError
-from cytoimagenet_hf.hub.loading import (
+from cytoimagenet_hf.hub._folders import remember_folder
+from cytoimagenet_hf.hub.loading import load_dataset
+from cytoimagenet_hf.hub.places import (
     DEFAULT_REPO,
     PROBE_SECONDS,
     Answer,
-    load_dataset,
     locate,
     probe_hub,
-    remember_folder,
 )
 from tests.hub._folder import LABELS, ROWS, make_folder
 from tests.hub_server import serving_hub
