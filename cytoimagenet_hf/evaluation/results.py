@@ -238,42 +238,6 @@ def find(folder: Path, wanted: str) -> Score | None:
     return None
 
 
-def render_eval_results(
-    scores: Sequence[Score], dataset_id: str, *, revision: str | None = None
-) -> str:
-    """Return `.eval_results/<task>.yaml` of one encoder, as a model's page on the Hub shows it.
-
-    Args:
-        scores: of one encoder and one task.
-        dataset_id: where the task's images stand on the Hub, as `owner/name`.
-        revision: of that data set.
-
-    Raises:
-        ValueError: a score is of simulated images, which say nothing of the model; or scores of
-            several encoders or tasks.
-    """
-    import yaml
-    from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
-
-    if any(score.simulated for score in scores):
-        raise ValueError("Scores of simulated images are never written as results of a model.")
-    if len({(score.encoder, score.task) for score in scores}) != 1:
-        raise ValueError("A file of results is of one encoder and one task.")
-    entries = [
-        EvalResultEntry(
-            dataset_id=dataset_id,
-            task_id=score.protocol.name,
-            value=round(score.accuracy, 6),
-            dataset_revision=revision,
-            notes=f"{score.protocol.k}-nearest neighbors, {score.mode}, preset {score.preset}, "
-            f"{score.correct} of {score.n}",
-        )
-        for score in sorted(scores, key=lambda one: (one.protocol.name, one.preset, one.mode))
-    ]
-    dumped: str = yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False)
-    return dumped
-
-
 def _table(images: Images) -> Iterable[str]:
     """Yield all of a table of images as texts."""
     columns = {"label": images.labels, "split": images.splits, **images.keys}

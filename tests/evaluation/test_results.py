@@ -277,28 +277,6 @@ def test_damaged_predictions_are_named(tmp_path, damage):
         results.read_predictions(tmp_path, score)
 
 
-def test_results_for_the_hub_read_back(tmp_path):
-    """The file is what huggingface_hub itself reads, sorted, with counts in the notes."""
-    hub = pytest.importorskip("huggingface_hub")
-    import yaml
-
-    score, _ = a_score(wrong=(0, 1, 4))
-    text = results.render_eval_results([score], "owner/made", revision="abc")
-    (entry,) = hub.parse_eval_result_entries(yaml.safe_load(text))
-    assert (entry.dataset_id, entry.task_id, entry.value) == ("owner/made", "loo", 0.75)
-    assert entry.dataset_revision == "abc"
-    assert "9 of 12" in entry.notes
-
-
-def test_simulated_scores_are_no_results_of_a_model():
-    """What simulated cells gave never stands on a model's page."""
-    score, _ = a_score(images=a_table(simulated=True))
-    with pytest.raises(ValueError, match="simulated"):
-        results.render_eval_results([score], "owner/made")
-    with pytest.raises(ValueError, match="one encoder"):
-        results.render_eval_results([a_score("a")[0], a_score("b")[0]], "owner/made")
-
-
 def test_outcome_order_is_kept_by_id(tmp_path):
     """Right answers of a read file belong to the ids they were written for."""
     score, outcome, _ = written(tmp_path, "imagenet", (5,))
