@@ -4,6 +4,8 @@ import hashlib
 import http.client
 import importlib.util
 import json
+import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -42,8 +44,11 @@ def put(hub, folder: Path, files: dict[str, bytes], kind="models", id="lab/net")
 
 def test_unknown_route_is_501_and_fails_the_test(tmp_path):
     """The guard bites: a request that the Hub doesn't know can't pass unseen."""
-    with pytest.raises(AssertionError, match="GET /api/spaces/lab/x"), serving_hub(tmp_path) as hub:
-        assert ask(hub, "GET", "/api/spaces/lab/x")[0] == 501
+    with (
+        pytest.raises(AssertionError, match="GET /api/kernels/lab/x"),
+        serving_hub(tmp_path) as hub,
+    ):
+        assert ask(hub, "GET", "/api/kernels/lab/x")[0] == 501
 
 
 def test_whoami_needs_a_known_token(hub_server):
@@ -131,6 +136,52 @@ def test_cut_and_lying_answers(hub_server, tmp_path):
     _, head, _ = ask(hub_server, "HEAD", path)
     assert (head["Content-Length"], head["ETag"]) == ("15", f'"{"f" * 40}"')
     assert ask(hub_server, "HEAD", path)[1]["Content-Length"] == "10"
+
+
+def test_lying_listing(hub_server, tmp_path):
+    """A listing tells another size and name of a file when it is told to."""
+    put(hub_server, tmp_path / "net", {"a": b"0123456789"})
+    hub_server.fail("GET .*/tree/", size=5, etag="f" * 40, times=1)
+    _, _, body = ask(hub_server, "GET", "/api/models/lab/net/tree/main")
+    (told,) = [one for one in json.loads(body) if one["path"] == "a"]
+    assert (told["size"], told["oid"]) == (15, "f" * 40)
+
+
+def test_mute_hub_does_what_it_is_asked_for(hub_server):
+    """The answer is lost, the repository is there."""
+    hub_server.fail("POST /api/repos/create", mute=True)
+    body = json.dumps({"name": "x", "organization": "lab", "type": "space"}).encode()
+    with pytest.raises(http.client.RemoteDisconnected):
+        ask(hub_server, "POST", "/api/repos/create", body=body, Authorization=f"Bearer {TOKEN}")
+    assert ("spaces", "lab/x") in hub_server.store.repos
+    assert ask(hub_server, "GET", "/api/spaces/lab/x")[0] == 200
+
+
+def test_torn_upload_is_counted_and_not_kept(hub_server):
+    """What a client sent before it died is in the log; nothing of it stays."""
+    oid = hashlib.sha256(b"0123456789").hexdigest()
+    with socket.create_connection(hub_server.server.server_address) as client:
+        head = f"PUT /lfs/{hub_server.secret}/lab/net/{oid} HTTP/1.1\r\nContent-Length: 10\r\n\r\n"
+        client.sendall(head.encode() + b"0123")
+    for _ in range(100):
+        if hub_server.requests:
+            break
+        time.sleep(0.02)
+    (one,) = hub_server.requests
+    assert (one.status, one.received) == (0, 4)
+    assert oid not in hub_server.store.lfs
+    assert not list(hub_server.store.folder.glob("incoming-*"))
+
+
+def test_fault_of_the_hub_itself_fails_the_test(tmp_path):
+    """A handler that breaks isn't taken for a client that went away."""
+    broken = pytest.raises(http.client.RemoteDisconnected)
+    with (
+        pytest.raises(AssertionError, match="JSONDecodeError"),
+        serving_hub(tmp_path) as hub,
+        broken,
+    ):
+        ask(hub, "POST", "/api/repos/create", body=b"{", Authorization=f"Bearer {TOKEN}")
 
 
 @pytest.mark.parametrize(
