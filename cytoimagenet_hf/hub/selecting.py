@@ -26,7 +26,6 @@ _SHARD = re.compile(
     r"-(?P<build>[0-9a-f]{8})-\d+\.parquet"
 )
 _WHOLE = ("default", "small")  # configs with the rows of `metadata`
-_BLOCK = 1 << 16  # read ahead of small reads over a network
 
 
 class Opener(Protocol):
@@ -61,7 +60,7 @@ class HubOpener:
 
         system = huggingface_hub.HfFileSystem()
         name = f"datasets/{self.repo}@{self.commit}/{path}"
-        return system.open(name, "rb", block_size=_BLOCK, cache_type="readahead")
+        return system.open(name, "rb", cache_type="none")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,11 +128,12 @@ def load_selected(opener: Opener, card: Path, choice: Choice) -> Any:  # noqa: A
 def _dataset(opener: Opener, pieces: list[Piece], features: Any, *, streaming: bool) -> Any:  # noqa: ANN401
     import datasets
 
-    if not pieces:  # a generator without work is an error to datasets
-        empty = datasets.Dataset.from_list([], features=features)
-        return empty.to_iterable_dataset() if streaming else empty
+    if not pieces and not streaming:  # a generator without rows is an error to datasets
+        return datasets.Dataset.from_dict({one: [] for one in features}, features=features)
     kind = datasets.IterableDataset if streaming else datasets.Dataset
-    given = {"opener": opener, "pieces": pieces}  # workers share the list of pieces
+    # Workers share a list among them, file by file, and can't share an empty one.
+    of_file = [tuple(own) for _, own in itertools.groupby(pieces, key=lambda piece: piece.path)]
+    given = {"opener": opener, "pieces": of_file or ()}
     return kind.from_generator(_rows, features=features, gen_kwargs=given)
 
 
@@ -226,17 +226,17 @@ class _Wanted:
             )
 
 
-def _rows(opener: Opener, pieces: Sequence[Piece]) -> Iterator[dict[str, Any]]:
-    """Yield the rows of pieces; a file is opened once for all of its pieces that follow."""
-    for path, own in itertools.groupby(pieces, key=lambda piece: piece.path):
-        with opener(path) as stream:
+def _rows(opener: Opener, pieces: Sequence[Sequence[Piece]]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of the pieces of each file."""
+    for own in pieces:
+        with opener(own[0].path) as stream:
             file = _parquet(stream)
             for piece in own:
                 table = file.read_row_group(piece.group).take(list(piece.rows))
                 if piece.ids and tuple(table["image_id"].to_pylist()) != piece.ids:
                     raise DatasetNotAvailableError(
-                        f"{path}: row group {piece.group} holds other crops than config metadata "
-                        f"tells. Build or pull the data set again."
+                        f"{piece.path}: row group {piece.group} holds other crops than config "
+                        f"metadata tells. Build or pull the data set again."
                     )
                 yield from table.to_pylist()
 
@@ -244,7 +244,7 @@ def _rows(opener: Opener, pieces: Sequence[Piece]) -> Iterator[dict[str, Any]]:
 def _parquet(stream: Any) -> Any:  # noqa: ANN401 - pyarrow is untyped
     import pyarrow.parquet as pq
 
-    return pq.ParquetFile(stream, pre_buffer=False, page_checksum_verification=True)
+    return pq.ParquetFile(stream, pre_buffer=True, page_checksum_verification=True)
 
 
 def _features(opener: Opener, path: str) -> Any:  # noqa: ANN401
