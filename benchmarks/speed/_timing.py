@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Any
 from unittest import mock
 
 ROUNDS = 7
@@ -66,18 +67,47 @@ def compare(  # noqa: PLR0913 - one call a case, all by name
 ) -> Figure:
     """Time two actions in turns; both have been called once before the first round."""
     baseline(), ours()
-    pairs = [(seconds(baseline), seconds(ours)) for _ in range(options.rounds)]
-    return Figure(
+    spent = in_turns({"baseline": baseline, "ours": ours}, options.rounds)
+    return against(
         name,
-        statistics.median(theirs / own for theirs, own in pairs),
-        "x",
-        must,
-        aim,
-        baseline_seconds=statistics.median(theirs for theirs, _ in pairs),
-        seconds=statistics.median(own for _, own in pairs),
+        spent["baseline"],
+        spent["ours"],
+        must=must,
+        aim=aim,
         images=images,
         where=shares(ours, stages or {}),
         note=note,
+    )
+
+
+def in_turns(actions: Mapping[str, Action], rounds: int) -> dict[str, list[float]]:
+    """Time several actions in turns; give the seconds of each round."""
+    spent: dict[str, list[float]] = {name: [] for name in actions}
+    for _ in range(rounds):
+        for name, action in actions.items():
+            spent[name].append(seconds(action))
+    return spent
+
+
+def against(
+    name: str,
+    baseline: Sequence[float],
+    ours: Sequence[float],
+    *,
+    must: float,
+    aim: float,
+    **about: Any,  # noqa: ANN401 - other fields of Figure
+) -> Figure:
+    """Make the figure of a baseline and ours that were timed in the same rounds."""
+    return Figure(
+        name,
+        statistics.median(theirs / own for theirs, own in zip(baseline, ours, strict=True)),
+        "x",
+        must,
+        aim,
+        baseline_seconds=statistics.median(baseline),
+        seconds=statistics.median(ours),
+        **about,
     )
 
 
@@ -160,9 +190,7 @@ _ALL = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
 def _table(figures: Sequence[Figure]) -> Iterator[str]:
     yield f"{'':38}{'baseline':>10}{'ours':>10}{'ours/s':>9}{'figure':>10}{'must':>8}{'aim':>8}"
     for one in figures:
-        sides = [
-            f"{1e3 * side:.1f} ms" if side else "" for side in (one.baseline_seconds, one.seconds)
-        ]
+        sides = [_duration(side) for side in (one.baseline_seconds, one.seconds)]
         pace = f"{one.images / one.seconds:.0f}" if one.images and one.seconds else ""
         figure = f"{one.value:.2f} {one.unit}"
         line = f"{one.name:38}{sides[0]:>10}{sides[1]:>10}{pace:>9}{figure:>10}"
@@ -172,6 +200,12 @@ def _table(figures: Sequence[Figure]) -> Iterator[str]:
             yield "    " + ", ".join(f"{stage} {share:.0%}" for stage, share in parts)
         if one.note:
             yield f"    on {one.note}"
+
+
+def _duration(value: float | None) -> str:
+    if not value:
+        return ""
+    return f"{value:.1f} s" if value >= 10 else f"{1e3 * value:.1f} ms"
 
 
 def run(measure: Callable[[Options], Iterable[Figure]], text: str) -> None:

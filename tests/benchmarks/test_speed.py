@@ -31,7 +31,7 @@ def load(monkeypatch):
 
     yield script
     for name in set(sys.modules) - before:
-        if name in ("_timing", "_inputs", "_records"):
+        if name in ("_timing", "_inputs", "_records", "_torch"):
             del sys.modules[name]
 
 
@@ -54,9 +54,10 @@ def inputs(request, monkeypatch, tmp_path):
     return request.param
 
 
-def test_there_are_five():
-    """The scripts that the issue names."""
-    assert SCRIPTS == ["normalizing", "opening", "planning", "png", "rendering"]
+def test_no_script_is_missing():
+    """The scripts that the issues name."""
+    names = "features loading normalizing opening planning png rendering training"
+    assert set(names.split()) <= set(SCRIPTS)
 
 
 @pytest.mark.slow
@@ -65,6 +66,8 @@ def test_json_has_every_key(name, load, inputs, monkeypatch):
     """Each figure has a value, must and aim; the status tells whether all of them hold."""
     if name in ("planning", "opening") and inputs == "simulated":
         pytest.skip("makes its own input")
+    if name in ("features", "loading", "training"):
+        pytest.importorskip("timm")
     status, printed = run(load(name), monkeypatch, "--json")
     content = json.loads(printed)
     assert (content["rounds"], content["quick"]) == (1, True)
@@ -75,7 +78,7 @@ def test_json_has_every_key(name, load, inputs, monkeypatch):
         better = figure["value"] - figure["must"]
         assert figure["holds"] == ((better if figure["more_is_better"] else -better) >= 0)
     assert status == (0 if all(figure["holds"] for figure in content["figures"]) else 1)
-    if name in ("png", "normalizing"):
+    if name in ("png", "normalizing", "loading", "training"):
         notes = " ".join(figure["note"] for figure in content["figures"])
         assert inputs in notes
 
@@ -157,3 +160,17 @@ def test_shares_add_up_to_one(load):
     assert shares["text"] > 0
     assert sum(shares.values()) == pytest.approx(1, abs=0.01)
     assert json.dumps is before
+
+
+def test_a_loader_that_gives_other_pixels_is_caught(load):
+    """loading.py compares label and pixels of every image with Pillow's, in any order."""
+    pytest.importorskip("timm")
+    script = load("loading")
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 300, 300), np.uint8)
+    pngs = [script.shards.png.encode(one) for one in pixels]
+    config = script.TrainConfig(image_size=script.SIZE)
+    rows = [{"bytes": one, "path": None} for one in reversed(pngs)]
+    batch = script.decoding.decode_batch(rows, [1, 0], [1, 0], config)
+    assert script.seen([(batch.images, batch.labels)]) == script.expected(pngs)
+    assert script.seen([(batch.images ^ 1, batch.labels)]) != script.expected(pngs)
+    assert script.seen([(batch.images, batch.labels.flip(0))]) != script.expected(pngs)
