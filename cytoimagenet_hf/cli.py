@@ -11,6 +11,8 @@ import typer
 from cytoimagenet_hf.commands.options import PROCESSORS as _PROCESSORS
 from cytoimagenet_hf.commands.options import Json
 from cytoimagenet_hf.commands.publishing import publish
+from cytoimagenet_hf.commands.pulling import pull
+from cytoimagenet_hf.commands.scoring import score
 from cytoimagenet_hf.errors import BuildError, CytoImageNetError, PushError
 
 app = typer.Typer(
@@ -35,7 +37,12 @@ Columns = Annotated[
     typer.Option("--map", help="COLUMN=NAME, our column and the table's; repeatable."),
 ]
 Box = Annotated[str, typer.Option(help="zero: 0-based, end-exclusive; voc: 1-based.")]
-_MANY = ("--sources",)  # options that take several values, as in `--sources bbbc006 bbbc010`
+_MANY = (
+    "--sources",
+    "--tasks",
+    "--encoders",
+    "--modes",
+)  # options that take several values, as in `--sources bbbc006 bbbc010`
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -208,12 +215,16 @@ def build(
     ] = False,
     rehash: Annotated[bool, typer.Option(help="Read all raw files again.")] = False,
     base: Annotated[
-        Path | None,
-        typer.Option(help="A release to go on from: its classes, labels, splits, shards stay."),
-    ] = None,
+        str,
+        typer.Option(
+            help="Release to go on from (folder, TAG, OWNER/NAME@TAG): its classes, labels, "
+            "splits and shards stay."
+        ),
+    ] = "",
 ) -> None:
     """Curate a data set: raw folders → labels, crops, Parquet, card."""
     from cytoimagenet_hf.curation import inputs, parameters, pipeline
+    from cytoimagenet_hf.hub import fetching
 
     chosen = inputs.from_roots(
         data_root or [], sources or [], tables=tables, alone=bool(table or source_file)
@@ -237,7 +248,7 @@ def build(
         rehash=rehash,
         dry_run=dry_run,
         from_tables=from_tables,
-        base=base,
+        base=fetching.fetch_release(base) if base else None,
     )
     _run_build(config)
 
@@ -361,6 +372,8 @@ def reproduce(
 
 
 app.command()(publish)
+app.command()(score)
+app.command()(pull)
 
 
 @app.command(

@@ -79,7 +79,8 @@ def read_data_facts(
     found: dict[str, Any] = {"id": shown, "on_hub": False}
     try:
         if is_of_others(dataset):
-            fetch = _inside(Path(dataset).expanduser())
+            fetch = _inside(folder := Path(dataset).expanduser())
+            found["id"] = shown = folder.resolve().name
         else:
             fetch, found = _open_place(locate(dataset, revision=revision or None))
         found |= _read_card(fetch, config, train)
@@ -92,7 +93,7 @@ def read_data_facts(
 def _read_card(fetch: Fetch, config: str, split: str) -> dict[str, Any]:
     """What README.md tells, and the counts of a curated data set."""
     if (readme := fetch("README.md")) is None:
-        return {"note": "it has no README.md"}
+        return {"note": "the data set has no README.md"}
     card = _front_matter(readme)
     simulated = "simulated" in (card.get("tags") or [])
     if build := _build(readme.parent):

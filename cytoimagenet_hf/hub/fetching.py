@@ -7,9 +7,10 @@ found before a row is read.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 
 from cytoimagenet_hf import files, hashing
 from cytoimagenet_hf.errors import BuildError, DatasetNotAvailableError
@@ -20,12 +21,34 @@ from cytoimagenet_hf.hub._folders import (
     read_sums,
     remember_folder,
 )
-from cytoimagenet_hf.hub.places import Place
+from cytoimagenet_hf.hub.places import Place, on_hub
 
 CARD, SUMS = "README.md", "SHA256SUMS"
 
-Say = Callable[[str], None]
-Step = Callable[[int, str], None]
+
+class Progress(Protocol):
+    """Is told how far a transfer is; curation/progress.py and console.py have such."""
+
+    def start(self, stage: str, total: int, unit: str) -> None:
+        """Begin."""
+        ...
+
+    def step(self, done: int, note: str = "") -> None:
+        """Count."""
+        ...
+
+    def say(self, text: str) -> None:
+        """Tell in one line."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pulled:
+    """What a pull came to."""
+
+    files: int
+    bytes: int
+    sent_bytes: int  # transferred now
 
 
 def fetch_card(place: Place) -> Path:
@@ -57,7 +80,26 @@ def checked(place: Place, config: str, *, streaming: bool) -> Place:
     return place
 
 
-def pull(place: Place, to: Path, *, step: Step, say: Say) -> int:
+def fetch_release(name: str) -> Path:
+    """Find a release by name: a folder, OWNER/NAME@TAG, or a tag of the data set's own id.
+
+    From the Hub all of its files are brought into the Hub's cache, and compared with SHA256SUMS.
+
+    Raises:
+        DatasetNotAvailableError: it is nowhere, or not whole.
+    """
+    if Path(name).expanduser().is_dir():
+        return Path(name).expanduser()
+    repo, _, tag = name.rpartition("@")
+    place = on_hub(repo, tag)
+    folder = _fetch(place, [CARD, SUMS])
+    sums = read_sums(folder / SUMS)
+    folder = _fetch(place, [*sums, CARD, SUMS])
+    _compare(folder, sums)
+    return folder
+
+
+def pull(place: Place, to: Path, *, progress: Progress) -> Pulled:
     """Fetch a data set from the Hub into a folder, without a second copy in the Hub's cache.
 
     A pull that was broken off goes on where it was: files that are there whole aren't sent again.
@@ -65,11 +107,10 @@ def pull(place: Place, to: Path, *, step: Step, say: Say) -> int:
     Args:
         place: on the Hub.
         to: an empty folder, or one of a former pull or build of the same data set.
-        step: told (bytes, path) of each file that is there.
-        say: told in one line what happens.
+        progress: is told of each file.
 
     Returns:
-        Bytes that were transferred.
+        What was done.
 
     Raises:
         BuildError: `to` holds something else.
@@ -84,6 +125,7 @@ def pull(place: Place, to: Path, *, step: Step, say: Say) -> int:
             f"{place.where} has no {SUMS}, so nothing says what is whole. It was not published "
             f"by this package; load it with datasets.load_dataset."
         )
+    progress.start("pull", len(sums), "file")
     to.mkdir(parents=True, exist_ok=True)
     (to / CARD).unlink(missing_ok=True)  # comes last again: a folder without card isn't served
     sent = 0
@@ -92,20 +134,23 @@ def pull(place: Place, to: Path, *, step: Step, say: Say) -> int:
             raise DatasetNotAvailableError(f"{SUMS} of {place.where}: {path!r} leaves the folder.")
         target = to / path
         if target.is_file() and hashing.sha256_file(target) == sum_:
-            step(target.stat().st_size, f"{path}: there")
+            progress.step(1, f"{path}: there")
             continue
         target.unlink(missing_ok=True)
         _fetch_file(place, path, to)
         _compare(to, {path: sum_})
         sent += target.stat().st_size
-        step(target.stat().st_size, path)
+        progress.step(1, path)
     for path in (SUMS, CARD):
         _fetch_file(place, path, to)
     if extra := _foreign(to, sums):
-        say(f"left alone: {len(extra)} files that {place.where} doesn't have ({extra[0]} ...)")
+        progress.say(
+            f"left alone: {len(extra)} files that {place.where} doesn't have ({extra[0]} ...)"
+        )
     check_folder(to)
     remember_folder(to)
-    return sent
+    size = sum((to / path).stat().st_size for path in (*sums, CARD, SUMS))
+    return Pulled(files=len(sums) + 2, bytes=size, sent_bytes=sent)
 
 
 def _fetch(place: Place, paths: Sequence[str]) -> Path:

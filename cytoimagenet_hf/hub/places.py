@@ -103,6 +103,26 @@ def locate(
     raise DatasetNotAvailableError(f"There is no folder {_full(folder)}.\n{_WAYS_FORWARD}")
 
 
+def on_hub(repo: str = "", revision: str | None = None) -> Place:
+    """Find a data set on the Hub and nowhere else.
+
+    Args:
+        repo: "owner/name"; empty: CYTOIMAGENET_REPO or the default id.
+        revision: branch, tag or commit.
+
+    Raises:
+        DatasetNotAvailableError: it isn't there, or the Hub can't be reached.
+        ValueError: no such form of an id.
+    """
+    chosen = repo or os.environ.get("CYTOIMAGENET_REPO") or DEFAULT_REPO
+    if not _REPO_ID.fullmatch(chosen):
+        raise ValueError(f"{chosen!r} is no id on the Hub: it has the form OWNER/NAME.")
+    place = _on_hub(chosen, revision or None, probe_hub, looked=[], named=True)
+    if place.kind != "hub":
+        raise _nowhere(chosen, [f"Hub: can't be reached ({place.detail})"])
+    return place
+
+
 def probe_hub(repo: str, revision: str | None) -> Answer:
     """Ask the Hub once whether an id and revision exist; never takes longer than PROBE_SECONDS."""
     import huggingface_hub
