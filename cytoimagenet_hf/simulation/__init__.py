@@ -1,9 +1,9 @@
-"""Fake raw data in the true layout of each source: for tests, the demo, and `simulate`.
+"""Fake raw data in the true layout of sources and benchmark tasks: for tests, demo, `simulate`.
 
-One module a source, named like it: the file name is the registry, and helpers start with `_`. File
-names come from real file lists, never from the source's code, so that one checks the other. Each
-module has `MOST` (fields in the real layout that it knows names for), `simulate(root, *, fields,
-seed)` and `simulate_negative(root)`.
+One module a source or task, named like it: the file name is the registry, and helpers start with
+`_`. File names come from real file lists, never from the code that reads them, so that one checks
+the other. Each module has `MOST` (fields in the real layout that it knows names for),
+`simulate(root, *, fields, seed)` and `simulate_negative(root)`.
 """
 
 import difflib
@@ -27,7 +27,7 @@ class Simulation(Protocol):
         ...
 
     def simulate_negative(self, root: Path) -> None:
-        """Write files that look similar and of which none belongs to the source."""
+        """Write files that look similar and of which none belongs to the data set."""
         ...
 
 
@@ -51,7 +51,7 @@ def get(name: str) -> Simulation:
 
 
 def simulate(name: str, to: Path, *, fields: int = 24, seed: int = 0) -> Truth:
-    """Write simulated raw data of one source to `to/<name>`, so that `to` is a data root.
+    """Write simulated raw data of one source or task to `to/<name>`, so that `to` is a data root.
 
     Same name, fields and seed: same bytes (with the same library versions).
 
@@ -71,7 +71,7 @@ def simulate(name: str, to: Path, *, fields: int = 24, seed: int = 0) -> Truth:
 
 
 def simulate_negative(name: str, to: Path) -> None:
-    """Write another layout to `to/<name>`, in which the source must find nothing."""
+    """Write another layout to `to/<name>`, in which source or task must find nothing."""
     simulation = get(name)
     mark(to / name, f"simulation {name}, another layout")
     simulation.simulate_negative(to / name)

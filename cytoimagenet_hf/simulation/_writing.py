@@ -13,7 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from cytoimagenet_hf.files import write_text
 from cytoimagenet_hf.hashing import rank
-from cytoimagenet_hf.simulation._optics import IntPlane
+from cytoimagenet_hf.simulation._optics import FloatPlane, IntPlane
 
 MARK = "simulated by cytoimagenet"  # in the metadata of each picture
 MARK_FILE = "SIMULATED.txt"  # in the root of each simulated source
@@ -42,7 +42,7 @@ def mark(root: Path, text: str) -> None:
     write_text(path, text)
 
 
-def write_tiff(path: Path, plane: IntPlane, *, compression: str | None = None) -> None:
+def write_tiff(path: Path, plane: IntPlane | FloatPlane, *, compression: str | None = None) -> None:
     """Write one plane as TIFF, with neither date nor software in it, so that bytes repeat."""
     path.parent.mkdir(parents=True, exist_ok=True)
     tifffile.imwrite(

@@ -9,9 +9,10 @@ from cytoimagenet_hf import simulation
 
 
 def pixels_of(path):
-    """The pixels of any simulated image, gray."""
+    """The pixels of any simulated image, gray; floats of 0..1 as counts of 12 bits."""
     if path.suffix.lower() == ".tif":
-        return tifffile.imread(path).astype(float)
+        pixels = tifffile.imread(path)
+        return pixels.astype(float) * (4095 if pixels.dtype.kind == "f" else 1)
     with Image.open(path) as picture:
         return np.asarray(picture.convert("L")).astype(float)
 

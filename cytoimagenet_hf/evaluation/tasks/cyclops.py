@@ -31,7 +31,8 @@ MERGED = {"SPINDLEPOLE": "SPINDLE"}
 # As the script read them that unpacked the files for the TIFF copy; other keys are an error.
 KEYS = {"images": "data1", "labels": "Index1", "names": "Index1_columns"}
 _SIDE = 64  # pixels; a row of an HDF5 file is flat: gfp, then rfp
-_TREE = r"(?:.*/)?(?P<label>[^/]+)/(?P<cell>[^/]+)_(?P<channel>gfp|rfp)\.tif"
+# Folders of classes have letters only; those of proteins, as AAC1, in other sets of pairs have not.
+_TREE = r"(?:.*/)?(?P<label>[A-Z]+)/(?P<cell>[^/]+)_(?P<channel>gfp|rfp)\.tif"
 _FILE = rf"(?:.*/)?(?P<part>Chong_(?:train|valid|test)_set)\.(?:{'|'.join(_hdf5.ENDINGS)})"
 
 
