@@ -1,0 +1,152 @@
+"""`cytoimagenet score`."""
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cytoimagenet_hf.commands.options import Json
+
+if TYPE_CHECKING:
+    from cytoimagenet_hf.evaluation.runner import Run
+
+_PRESETS = {"standard": ("standard",), "paper": ("paper",), "both": ("standard", "paper")}
+
+
+def score(
+    data_root: Annotated[
+        list[str] | None,
+        typer.Option(help="DIR with a folder for each task, or NAME=DIR; repeatable."),
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Folder of scores, features, report.")] = Path(
+        "scores"
+    ),
+    tasks: Annotated[
+        list[str] | None, typer.Option(help="bbbc021, coos7, cyclops ...; default: all.")
+    ] = None,
+    encoders: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="intensity, random, imagenet, cytoimagenet, a name of timm's, hf-hub:ID, "
+            "local-dir:DIR, transformers:ID, file.py:function (runs the file), and a+b for joined "
+            "features. Default: those of the design that can be had."
+        ),
+    ] = None,
+    modes: Annotated[
+        list[str] | None,
+        typer.Option(help="concat-norm, merge-norm, concat-raw ..., or paper for its four."),
+    ] = None,
+    preset: Annotated[str, typer.Option(help="Of protocols: standard, paper, or both.")] = (
+        "standard"
+    ),
+    seeds: Annotated[int, typer.Option(min=1, help="Of random weights.")] = 5,
+    features: Annotated[
+        list[Path] | None,
+        typer.Option(help="Published features (Parquet or CSV, keyed by id), scored as they are."),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="With --features and one task: a table of id, label, split, keys."),
+    ] = None,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Exit with 0 though a task is absent.")
+    ] = False,
+    hub_dataset: Annotated[
+        list[str] | None,
+        typer.Option(help="TASK=OWNER/NAME: write .eval_results for pages of models."),
+    ] = None,
+    cache: Annotated[Path | None, typer.Option(help="Of features; default: in the output.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Images of an encoder at a time.")] = 64,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Score encoders on labelled microscopy images by their nearest neighbors."""
+    from cytoimagenet_hf.evaluation import runner
+    from cytoimagenet_hf.evaluation.modes import PAPER_MODES
+
+    if preset not in _PRESETS:
+        raise ValueError(f"Unknown preset {preset!r}; there are {', '.join(_PRESETS)}.")
+    paper = [mode.name for mode in PAPER_MODES]
+    chosen = [
+        one for text in modes or ["concat-norm"] for one in (paper if text == "paper" else [text])
+    ]
+    config = runner.RunConfig(
+        data_roots=tuple(data_root or ()),
+        output=output,
+        tasks=tuple(tasks or ()),
+        encoders=tuple(encoders or ()),
+        modes=tuple(dict.fromkeys(chosen)),
+        presets=_PRESETS[preset],
+        seeds=seeds,
+        features=tuple(features or ()),
+        labels=labels,
+        hub_datasets=_hub_datasets(hub_dataset or []),
+        cache=cache,
+        batch=batch,
+        device=device,
+    )
+    found = _run(config)
+    if os.environ.get("RANK", "0") == "0":
+        _tell(found, as_json=as_json)
+    raise typer.Exit(1 if found.missing and not allow_missing else 0)
+
+
+def _run(config: Any) -> "Run":  # noqa: ANN401 - imported lazily
+    """Score, drawing progress."""
+    from cytoimagenet_hf import console
+    from cytoimagenet_hf.evaluation import runner
+
+    bars = console.Bars()
+    seen: dict[str, int] = {}
+
+    def step(what: str, done: int, total: int) -> None:
+        if what not in seen:
+            bars.start(what, total, "image")
+        bars.step(done - seen.get(what, 0))
+        seen[what] = done
+
+    try:
+        return runner.run(config, bars.say, step)
+    finally:
+        bars.close()
+
+
+def _tell(found: "Run", *, as_json: bool) -> None:
+    from cytoimagenet_hf.evaluation.report import text_table
+
+    if as_json:
+        rows = [
+            {
+                "task": one.task,
+                "protocol": one.protocol.name,
+                "preset": one.preset,
+                "mode": one.mode,
+                "encoder": one.encoder,
+                "seed": one.seed,
+                "accuracy": one.accuracy,
+                "low": one.low,
+                "high": one.high,
+                "n": one.n,
+                "simulated": one.simulated,
+            }
+            for one in found.scores
+        ]
+        told = {"scores": rows, "missing": found.missing, "notes": found.notes}
+        typer.echo(json.dumps(told, indent=1, ensure_ascii=False))
+        return
+    typer.echo(f"\n{text_table(found.scores, found.pairs)}\n")
+    typer.echo("accuracy in %; *: better than every other of the row; =: the best and its ties")
+    for message in found.missing:
+        typer.echo(f"missing: {message}")
+    typer.echo(f"look: {found.files[0]}")
+
+
+def _hub_datasets(texts: list[str]) -> dict[str, str]:
+    """Read TASK=OWNER/NAME."""
+    named = [text.partition("=") for text in texts]
+    for task, _, dataset in named:
+        if not task or dataset.count("/") != 1:
+            raise ValueError(f"--hub-dataset takes TASK=OWNER/NAME, not {task}={dataset}.")
+    return {task: dataset for task, _, dataset in named}
