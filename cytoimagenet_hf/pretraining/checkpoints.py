@@ -119,8 +119,10 @@ def save(folder: Path, progress: Progress, parts: Parts, *, keep: int = 2) -> Pa
         files.sync_folder(folder)
     except (OSError, safetensors.SafetensorError, RuntimeError, CytoImageNetError) as error:
         shutil.rmtree(aside, ignore_errors=True)
+        short = "enforce fail" in str(error)  # how torch.save says that a write was cut short
+        why = "not all of it was taken, as if the disk were full" if short else error
         raise CytoImageNetError(
-            f"The checkpoint {path} can't be written: {error}. Older ones are whole; free some "
+            f"The checkpoint {path} can't be written: {why}. Older ones are whole; free some "
             f"space and run the same command again."
         ) from error
     older = [one for one in _listed(folder) if one.name <= path.name]  # behind: damaged ones

@@ -12,6 +12,7 @@ from cytoimagenet_hf import files
 
 IMAGENET_B0 = "tf_efficientnet_b0.in1k"  # plain ImageNet-1k; without a tag timm takes noisy student
 CONFIG_FILE = "train_config.json"
+_USAGE = "%(prog)s [--help] [--preset NAME] [--dataset WHERE] [--FLAG VALUE] [--no-FLAG] ..."
 _ABOUT = (
     "Train any timm model on a labelled image data set. Defaults stand in parentheses; a preset "
     "changes many of them, and a flag beats a preset. docs/pretraining.md tells what matters."
@@ -182,7 +183,7 @@ def parse_config(arguments: Sequence[str], *, program: str = "train") -> TrainCo
     """
     known = dataclasses.fields(TrainConfig)
     hints = typing.get_type_hints(TrainConfig)
-    parser = argparse.ArgumentParser(prog=program, description=_ABOUT, allow_abbrev=False)
+    parser = argparse.ArgumentParser(program, _USAGE, _ABOUT, allow_abbrev=False)
     parser.add_argument("--preset", choices=sorted(PRESETS), help="a set of values to start from")
     parser.add_argument("--config", type=Path, help="train_config.json of another run")
     for one in known:
@@ -202,6 +203,8 @@ def load_config(path: Path) -> TrainConfig:
     Raises:
         ValueError: the file is absent, no json, or holds other names.
     """
+    if not path.exists():
+        raise ValueError(f"{path} is absent: --config names the train_config.json of a run.")
     values = files.read_json(path)
     if not isinstance(values, dict):
         raise ValueError(f"{path} is no train_config.json of a run.")

@@ -59,7 +59,8 @@ def open_split(config: TrainConfig, split: str) -> Split:
     if not isinstance(feature, datasets.ClassLabel):
         raise ValueError(
             f"{config.dataset}: column {config.label_column!r} is no ClassLabel but {feature}; "
-            f"cast it with cast_column first."
+            f"make it one with class_encode_column({config.label_column!r}) of `datasets`, and "
+            f"write the data set again with to_parquet."
         )
     labels = _labels(rows, config, split)
     if len(labels) == 0:
@@ -86,11 +87,15 @@ def _load(config: TrainConfig, split: str, **options: Any) -> Any:  # noqa: ANN4
         if is_of_others(config.dataset):
             import datasets
 
+            if config.revision:
+                raise ValueError(f"{config.dataset} is a folder and has no --revision.")
             return datasets.load_dataset(config.dataset, name, **options)
         return loading.load_dataset(config.dataset, name, **options)
     except OSError as error:
         raise CytoImageNetError(f"{config.dataset} can't be read: {error}") from error
     except ValueError as error:
+        if str(error).startswith("BuilderConfig"):
+            raise ValueError(f"{config.dataset}: {error}. Name one of them with --name.") from error
         if "split" not in str(error).lower():
             raise
         raise ValueError(

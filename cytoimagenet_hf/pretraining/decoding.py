@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from cytoimagenet_hf.pretraining.config import TrainConfig
 from cytoimagenet_hf.schema import Limits
@@ -62,7 +62,7 @@ def decode_batch(
             kept.append(at)
         except Exception as error:  # decoders raise all kinds on damaged bytes; the run lives on
             path = (image or {}).get("path")
-            bad.append(f"row {numbers[at]} ({path}): {type(error).__name__}: {error}")
+            bad.append(f"row {numbers[at]}{f' ({path})' if path else ''}: {_why(error)}")
     size = config.image_size
     stacked = np.stack(pixels) if pixels else np.zeros((0, size, size), np.uint8)
     return Batch(
@@ -93,6 +93,12 @@ def decode(encoded: bytes, size: int) -> _Bytes:
     if gray.size != (size, size):
         gray = gray.resize((size, size), Image.Resampling.BILINEAR)
     return np.asarray(gray)
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):  # its own words are an address in memory
+        return f"no image of a known format ({', '.join(_FORMATS)})"
+    return f"{type(error).__name__}: {error}"
 
 
 def _encoded(image: Mapping[str, Any] | None) -> bytes:

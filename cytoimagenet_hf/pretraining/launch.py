@@ -10,7 +10,7 @@ _NEEDED = ("torch", "torchvision", "timm", "transformers", "accelerate")  # of t
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Train as the flags say. Exit status: 0 done, 1 failure, 2 bad input."""
+    """Train as the flags say. Exit status: 0 done, 1 failure, 2 bad input, 130 stopped."""
     from cytoimagenet_hf.pretraining.config import parse_config
 
     try:
@@ -20,9 +20,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         from cytoimagenet_hf.pretraining.train import train
 
         train(config)
-    except (CytoImageNetError, ValueError) as error:
+    except (CytoImageNetError, ValueError, OSError) as error:
         sys.stderr.write(f"train: {error}\n")
-        raise SystemExit(1 if isinstance(error, CytoImageNetError) else 2) from None
+        raise SystemExit(2 if isinstance(error, ValueError) else 1) from None
+    except KeyboardInterrupt:
+        sys.stderr.write("train: stopped; the same command goes on from the last checkpoint\n")
+        raise SystemExit(130) from None
 
 
 def what_is_lacking() -> str:

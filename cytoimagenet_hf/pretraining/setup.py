@@ -51,7 +51,7 @@ def identity(config: TrainConfig, data: str) -> dict[str, Any]:
     """
     free = _MAY_DIFFER | (set() if config.streaming else {"workers"})  # workers share out shards
     kept = {key: value for key, value in config.as_dict().items() if key not in free}
-    return kept | {"labels of the training split": data}
+    return kept | {"fingerprint of the labels of the training split": data}
 
 
 def precision(config: TrainConfig, device: torch.device) -> str:
@@ -108,8 +108,8 @@ def tracker(config: TrainConfig) -> str | None:
         raise ValueError(f"Unknown tracker {config.tracker!r}; there are {', '.join(known)}.")
     if importlib.util.find_spec(config.tracker) is None:
         raise CytoImageNetError(
-            f"The tracker {config.tracker} isn't installed (pip install {config.tracker}); "
-            f"metrics.jsonl is written without it."
+            f"The tracker {config.tracker} isn't installed: pip install {config.tracker}, or leave "
+            f"--tracker away, as metrics.jsonl is written anyhow."
         )
     return config.tracker
 

@@ -103,7 +103,7 @@ class Run:
         split = open_split(config, config.train_split)
         self.classes, self.identity = split.classes, identity(config, split.identity())
         if absent := split.absent_classes():
-            self.say(f"{len(absent)} classes have no training image: {', '.join(absent[:5])}")
+            self.say(f"classes without a training image: {len(absent)} ({', '.join(absent[:5])})")
         self.validation = None
         if config.validation_split:
             self.validation = open_split(config, config.validation_split)

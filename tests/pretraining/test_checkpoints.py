@@ -215,6 +215,10 @@ def test_real_limit_of_file_size(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
         with pytest.raises(CytoImageNetError, match="can't be written"):
             save(tmp_path, progress(2), big)
+        others = Parts(parts().model, torch.optim.Adam(big.model.parameters()))
+        others.optimizer.step(lambda: big.model(torch.ones(300)).sum().backward())
+        with pytest.raises(CytoImageNetError, match="as if the disk were full"):
+            save(tmp_path, progress(2), others)
 
     assert in_child(work) == 0
     assert os.listdir(tmp_path) == ["step-00000001-epoch-0000"]

@@ -142,10 +142,14 @@ def test_missing_split_column_and_data_set(settings, tmp_path):
         open_split(settings(), "test")
     with pytest.raises(ValueError, match=r"no column 'picture'; there are \['image', 'label'\]"):
         open_split(settings(image_column="picture"), "train")
-    with pytest.raises(ValueError, match="'image' is no ClassLabel"):
+    with pytest.raises(ValueError, match=r"'image' is no ClassLabel.*class_encode_column"):
         open_split(settings(label_column="image"), "train")
     with pytest.raises(ValueError, match="'label' holds no images"):
         open_split(settings(image_column="label"), "train")
+    with pytest.raises(ValueError, match=r"'large' not found.*'default'.*--name"):
+        open_split(settings(name="large"), "train")
+    with pytest.raises(ValueError, match="is a folder and has no --revision"):
+        open_split(settings(revision="v1"), "train")
     with pytest.raises(CytoImageNetError, match="no folder"):
         open_split(settings(dataset=str(tmp_path / "absent")), "train")
     (tmp_path / "empty").mkdir()

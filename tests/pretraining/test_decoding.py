@@ -124,6 +124,12 @@ def test_damaged_image_is_left_out_and_named(name):
     assert "row 11 (a.png)" in batch.bad[0]
 
 
+def test_bytes_of_no_image_are_told_in_words():
+    """Pillow names an address in memory, which differs from run to run."""
+    batch = decode_batch([{"bytes": b"x", "path": None}], [0], [4], TrainConfig(image_size=32))
+    assert batch.bad[0].startswith("row 4: no image of a known format (PNG, JPEG")
+
+
 def test_batch_of_nothing():
     """A batch without one good image is empty, and None for an image is a bad row."""
     batch = decode_batch([None], [0], [3], TrainConfig(image_size=32))

@@ -171,7 +171,7 @@ def test_empty_class_is_told(settings, tmp_path, capsys):
     two = {name: [one for one in rows(9) if one[1] != 1] for name in ("train", "validation")}
     config = settings(dataset=str(write_dataset(tmp_path / "two", two)), epochs=1)
     train.train(config)
-    assert "1 classes have no training image: light" in capsys.readouterr().out
+    assert "classes without a training image: 1 (light)" in capsys.readouterr().out
     assert weights(config)["classifier.weight"].shape[0] == 3
 
 
@@ -239,6 +239,7 @@ def test_public_push_of_unknown_terms_is_refused_before_a_step(settings, tmp_pat
         (["--tracker", "paper"], 2, "Unknown tracker"),
         (["--mixed-precision", "bf16", "--cpu"], 2, "leave --mixed-precision at auto"),
         (["--dataset", "./nowhere", "--model", "test_vit", "--no-pretrained"], 1, "no folder"),
+        (["--config", "nowhere.json"], 2, "nowhere.json is absent"),
         ([], 1, "--model local-dir:FOLDER"),
     ],
 )
@@ -252,6 +253,23 @@ def test_errors_are_one_line_with_a_status(capsys, tmp_path, monkeypatch, flags,
     assert told.startswith("train: ")
     assert words in told
     assert "Traceback" not in told
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "words"),
+    [(KeyboardInterrupt(), 130, "goes on from the last"), (OSError(28, "No space"), 1, "No space")],
+)
+def test_stops_from_outside_are_one_line_too(capsys, monkeypatch, raised, status, words):
+    """Ctrl-C and an error of the system are no traceback either."""
+
+    def stop(config):
+        raise raised
+
+    monkeypatch.setattr(train, "train", stop)
+    with pytest.raises(SystemExit) as ended:
+        launch.main([])
+    assert ended.value.code == status
+    assert words in capsys.readouterr().err
 
 
 @pytest.mark.slow
