@@ -44,11 +44,12 @@ def yeast_table(images: Path, to: Path) -> Path:
 def hpa_table(images: Path, to: Path) -> Path:
     """Write a long table: a row a plane; 762_F2_1_10 is cell 10 of image 762_F2_1, its group."""
     name = re.compile(r"([A-Z0-9]+)_[^/]+/((.+)_\d+)_(blue|green|red)\.tif")
-    header = ("id", "group", "path", "stain", "cell_visible", "organism", "modality")
+    header = ("id", "group", "label", "path", "stain", "cell_visible", "organism", "modality")
     rows = [
         (
             hit[2],
             hit[3],
+            hit[1],
             path,
             _HPA_STAINS[hit[4]],
             f"nucleus|{hit[1]}|microtubules",
@@ -76,6 +77,28 @@ def bccd_table(images: Path, to: Path) -> Path:
             for cell in csv.DictReader(stream)
         ]
     return _write(to / "bccd.csv", header, rows)
+
+
+def tiles_table(images: Path, to: Path) -> Path:
+    """Write a row a tile of cytoimagenet_tiles with its class; no groups are known."""
+    with (images / "tiles.csv").open(encoding="utf-8", newline="") as stream:
+        rows = [(row["file"], row["label"]) for row in csv.DictReader(stream)]
+    return _write(to / "cytoimagenet_tiles.csv", ("path", "label"), rows)
+
+
+def phases_table(images: Path, to: Path) -> Path:
+    """Write a wide table of bbbc048: a row a cell with its phase, three channels."""
+    name = re.compile(r"CellCycle/([^/]+)/(\d+)_(Ch[346])\..+")
+    found: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
+    for path, _ in walk(images):
+        if hit := name.fullmatch(path):
+            found[hit[1], hit[2]][hit[3]] = path
+    header = ("id", "label", "channel:brightfield", "channel:dna", "channel:darkfield")
+    rows = [
+        (f"{phase}/{cell}", phase, *(paths.get(one, "") for one in ("Ch3", "Ch4", "Ch6")))
+        for (phase, cell), paths in sorted(found.items())
+    ]
+    return _write(to / "bbbc048_phases.csv", header, rows)
 
 
 def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> Path:

@@ -106,19 +106,27 @@ def read_files(root: Path) -> Callable[[tuple[str, ...]], Planes]:
     """
 
     def read(paths: tuple[str, ...]) -> Planes:
-        planes = [read_plane(root / path) for path in paths]
-        for path, plane in zip(paths, planes, strict=True):
-            if plane.ndim != 2:
-                raise ImageRefusedError("unsupported channels", f"{path} is in color")
-            if (plane.shape, plane.dtype) != (planes[0].shape, planes[0].dtype):
-                raise ImageRefusedError(
-                    "channels differ",
-                    f"{path} is {plane.dtype} {plane.shape}, {paths[0]} is {planes[0].dtype} "
-                    f"{planes[0].shape}",
-                )
-        return np.stack(planes)
+        return stack(paths, [read_plane(root / path) for path in paths])
 
     return read
+
+
+def stack(names: Sequence[str], planes: Sequence[Planes]) -> Planes:
+    """Stack the channels of an image, each (height, width), and of one depth.
+
+    Raises:
+        ImageRefusedError: a channel is in color, or of another size or depth than the first.
+    """
+    for name, plane in zip(names, planes, strict=True):
+        if plane.ndim != 2:
+            raise ImageRefusedError("unsupported channels", f"{name} is in color")
+        if (plane.shape, plane.dtype) != (planes[0].shape, planes[0].dtype):
+            raise ImageRefusedError(
+                "channels differ",
+                f"{name} is {plane.dtype} {plane.shape}, {names[0]} is {planes[0].dtype} "
+                f"{planes[0].shape}",
+            )
+    return np.stack(planes)
 
 
 def table_of(
