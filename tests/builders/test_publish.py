@@ -1,12 +1,17 @@
 """`python -m builders.publish` as a curator runs it: killed, resumed, loaded by strangers."""
 
+import io
 import json
 import random
+import re
 import time
 
 import pyarrow.parquet as pq
 import pytest
 
+from cytoimagenet_hf.curation.parameters import preset
+from cytoimagenet_hf.curation.pipeline import build
+from tests.curation.builds import config
 from tests.hub_server import run_client
 from tests.publishing import MIXED, build_data, command, publish, put, said
 
@@ -14,11 +19,28 @@ pytestmark = pytest.mark.slow
 KILLS = 10
 
 
+REAL = ("bbbc006", "bbbc022", "bbbc038")  # an unknown license, and CC0 twice
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Open and closed crops in many small shards; never change this folder."""
+    """Open and closed simulated crops in many small shards; never change this folder."""
     to = tmp_path_factory.mktemp("mixed")
     return build_data(to, MIXED, fields=24, shard_bytes=60_000)
+
+
+@pytest.fixture(scope="module")
+def real_folder(real_images, tmp_path_factory):
+    """Crops of real images of three sources; never change this folder."""
+    chosen = config(
+        real_images,
+        tmp_path_factory.mktemp("real") / "cytoimagenet",
+        names=REAL,
+        parameters=preset("standard", min_fields=10, shard_bytes=1_000_000),
+        workers=2,
+    )
+    build(chosen)
+    return chosen.output
 
 
 def stored(hub, revision="main") -> dict[str, bytes]:
@@ -51,9 +73,10 @@ def test_outcome_is_told_and_a_refusal_is_one_line(hub_server, folder):
     assert (status, found["is_new"], found["sent_bytes"]) == (0, False, 0)
 
 
-def test_killed_at_ten_random_moments_it_sends_nothing_twice(hub_server, folder):
+@pytest.mark.parametrize("which", ["folder", "real_folder"])
+def test_killed_at_ten_random_moments_it_sends_nothing_twice(hub_server, which, request):
     """Readers see nothing or all of it; each file arrives once, whatever was broken off."""
-    dice = random.Random(13)
+    folder, dice = request.getfixturevalue(which), random.Random(13)
     (dry,) = publish(hub_server, f"{str(folder)!r}, only_publishable=True, dry_run=True")
     hub_server.requests.clear()
     arguments = (folder, "lab/cells", "--only-publishable", "--workers", "0")
@@ -124,8 +147,26 @@ for config in ("default", "small", "tiny", "commercial", "commercial_small"):
 """
 
 
-def test_stranger_loads_every_config_with_every_byte(hub_server, folder, tmp_path):
+def test_real_images_are_published_as_far_as_their_licenses_go(hub_server, real_folder):
+    """The source that says nothing of a license is refused by name; the others go out."""
+    line = f"{str(real_folder)!r}"
+    refused, rest = publish(hub_server, line, f"{line}, only_publishable=True")
+    assert re.findall(r"(bbbc\d+) \(unknown", refused["error"]) == ["bbbc006"]
+    assert [one["source"] for one in rest["withheld"]] == ["bbbc006"]
+    about = [
+        row
+        for path, content in stored(hub_server).items()
+        if path.startswith("data/metadata/")
+        for row in pq.read_table(io.BytesIO(content), columns=["dir_name", "terms"]).to_pylist()
+    ]
+    assert {row["dir_name"] for row in about} == {"bbbc022", "bbbc038"}
+    assert {row["terms"] for row in about} == {"open"}
+
+
+@pytest.mark.parametrize("which", ["folder", "real_folder"])
+def test_stranger_loads_every_config_with_every_byte(hub_server, which, request, tmp_path):
     """A process without token or cache, plainly and streamed, gets what lies in the folder."""
+    folder = request.getfixturevalue(which)
     publish(hub_server, f"{str(folder)!r}, only_publishable=True, tag='v1.0'")
     found = run_client(hub_server, LOAD, token=None, HF_HOME=str(tmp_path / "empty")).answer
     head = LOAD.partition("answer = {}")[0]
