@@ -130,7 +130,7 @@ def _shown(value: object) -> object:
 
 @app.command()
 def simulate(
-    name: Annotated[str, typer.Argument(help="A source; `cytoimagenet sources` lists them.")],
+    name: Annotated[str, typer.Argument(help="A source or a benchmark task.")],
     to: Annotated[Path, typer.Option(help="Data root; files go to TO/NAME.")],
     fields: Annotated[int, typer.Option(min=1, help="Fields of view.")] = 24,
     seed: int = 0,
@@ -138,7 +138,7 @@ def simulate(
         bool, typer.Option(help="Write another layout, in which nothing may match.")
     ] = False,
 ) -> None:
-    """Write simulated raw data in the true layout of a source."""
+    """Write simulated raw data in the true layout of a source or a benchmark task."""
     from cytoimagenet_hf import simulation
 
     if negative:

@@ -31,6 +31,7 @@ _TREATMENTS = (  # compound, concentration, mechanism, well, the plates that hav
 )  # fmt: skip
 _ABSENT = ("camptothecin", 0.003, "DNA replication", "C10", "Week8_38221")
 _PREFIXES = {"Week1": "Week1_150607_", "Week3": "Week3_290607_", "Week7": "Week7_230707_",
+             "Week7_34641": "Week7_7__",  # one week, two prefixes
              "Week8": "Week8_4sites_", "Week9": "Week9_090907_",
              "Week10": "Week10_200907_"}  # fmt: skip
 _SITES = 4
@@ -82,7 +83,7 @@ def simulate_negative(root: Path) -> None:
 
 
 def _names(seed: int, plate: str, well: str, site: int) -> dict[str, str]:
-    prefix = _PREFIXES.get(plate.partition("_")[0], "")
+    prefix = _PREFIXES.get(plate) or _PREFIXES.get(plate.partition("_")[0], "")
     return {
         channel: f"{prefix}{well}_s{site}_w{digit}"
         f"{_writing.guid(seed, plate, well, site, digit).upper()}.tif"
