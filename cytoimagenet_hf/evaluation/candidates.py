@@ -21,7 +21,8 @@ Top = Callable[[Array, int, list[Rows]], tuple[Rows, Float]]
 """(b, columns) queries, how many, excluded rows -> (b, m) rows, and bounds on all others' scores"""
 
 SMALL = 1e8  # numbers multiplied, below which importing torch costs more than NumPy's product
-_LEAST = -60  # exponent of the longest row; shorter ones can't be told apart by the product
+_LEAST = -60  # exponent of lengths below which the product needs not tell rows apart
+_SAMPLE = 1000  # rows that tell where the middle is
 _MOST = 0.02  # largest error, in parts, for which the bound's constants were derived
 
 
@@ -31,7 +32,7 @@ class Bank:
 
     columns: Array  # (n, d + 2), float32 or float64
     middle: Float
-    factor: float  # power of two that brings the longest row to about 1
+    factor: float  # power of two, by which all is multiplied: the longest row becomes about 1
     metric: Metric
 
     def reach(self, distances: Float, square: Float, parts: int) -> Float:
@@ -67,39 +68,73 @@ class Block:
 
 def bank_columns(bank: Vectors, metric: Metric, single: bool) -> Bank:
     """Prepare a bank, in float32 where `single` and so many columns can be bounded."""
-    middle = np.zeros(bank.values.shape[1] + (2 if metric == "cosine" else 0))
-    places = blocks(len(bank), len(middle))
-    for block in places:
-        middle += _embed(bank, block, metric, 0).sum(axis=0) / len(bank)
+    middle = _middle(bank, metric)
     width = len(middle)
     kind = np.float32 if single and (width + 16) * 2.0**-24 < _MOST else np.float64
-    lengths = np.empty(len(bank))
-    for block in places:
-        lengths[block] = _lengths(_embed(bank, block, metric, 0) - middle)
-    exponent = max(int(np.frexp(lengths.max(initial=0))[1]), _LEAST)
-    factor = float(np.ldexp(1.0, -exponent))
-    unit = 2.0**-24 if kind is np.float32 else 2.0**-53
-    error = 1.1 * (width + 16) * unit  # of the product, casts and sums, in parts of |q| |b|
     columns = np.empty((len(bank), width + 2), kind)
-    for block in places:
-        rows = (_embed(bank, block, metric, 0) - middle) * factor
-        columns[block, :width] = rows
-    lengths *= factor
-    columns[:, width] = error * lengths
+    factor = _factor(1.0 if metric == "cosine" else bank.largest)  # float32 can't overflow
+    lengths = _fill(columns, Bank(columns, middle, factor, metric), bank, 0)
+    again = _factor(float(lengths.max()))
+    if not 2.0**-10 < again < 2.0**10:  # a common offset was much larger than what differs
+        columns[:, :width] *= kind(again)
+        lengths *= again
+        factor *= again
+    error = 1.1 * (width + 16) * (2.0**-24 if kind is np.float32 else 2.0**-53)
+    columns[:, width] = error * lengths  # of product, casts and sums, in parts of |q| |b|
     columns[:, width + 1] = (error - 1) * lengths**2 / 2
     return Bank(columns, middle, factor, metric)
 
 
-def query_columns(queries: Vectors, block: slice, bank: Bank) -> Block:
+def _nearing(lengths: Float) -> Float:
+    """Return powers of two that bring lengths below 1, where they aren't."""
+    factor: Float = np.ldexp(1.0, -np.maximum(np.frexp(lengths)[1], 0))
+    return factor
+
+
+def _middle(bank: Vectors, metric: Metric) -> Float:
+    """Return about the mean row: the nearer to all rows the origin, the less rounding."""
+    every = slice(None, None, 1 + len(bank) // _SAMPLE)
+    sample = bank.part(every)
+    sums = [
+        _embed(sample, block, metric, 0).sum(axis=0)
+        for block in blocks(len(sample), bank.values.shape[1])
+    ]
+    middle: Float = np.sum(sums, axis=0) / len(sample)
+    return middle
+
+
+def _factor(length: float) -> float:
+    """Return a power of two that brings a length to about 1, within limits."""
+    return float(np.ldexp(1.0, -max(int(np.frexp(length)[1]), _LEAST)))
+
+
+def query_columns(queries: Vectors, bank: Bank) -> Block:
     """Prepare a block of queries."""
-    rows = (_embed(queries, block, bank.metric, 1) - bank.middle) * bank.factor
-    lengths = _lengths(rows)
-    factor = np.ldexp(1.0, -np.maximum(np.frexp(lengths)[1], 0))  # far queries overflow float32
-    columns = np.empty((len(rows), rows.shape[1] + 2), bank.columns.dtype)
-    columns[:, :-2] = rows * factor[:, None]
+    columns = np.empty((len(queries), bank.columns.shape[1]), bank.columns.dtype)
+    lengths = _fill(columns, bank, queries, 1)
+    factor = _nearing(lengths)
     columns[:, -2] = lengths * factor
     columns[:, -1] = factor
     return Block(columns, lengths**2, factor)
+
+
+def _fill(columns: Array, bank: Bank, rows: Vectors, axis: int) -> Float:
+    """Write all columns but the last two, and return the rows' lengths.
+
+    Queries (axis 1) that are so far away that float32 might overflow are brought near by powers of
+    two; the bank's longest row is about 1 already.
+    """
+    lengths = np.empty(len(rows))
+    for block in blocks(len(rows), len(bank.middle)):
+        values = _embed(rows, block, bank.metric, axis)
+        values -= bank.middle
+        values *= bank.factor
+        own = np.sqrt(np.einsum("ij,ij->i", values, values))
+        if axis and (own >= 1).any():
+            values *= _nearing(own)[:, None]
+        columns[block, :-2] = values
+        lengths[block] = own
+    return lengths
 
 
 def _embed(rows: Vectors, block: slice, metric: Metric, axis: int) -> Float:
@@ -118,11 +153,6 @@ def _embed(rows: Vectors, block: slice, metric: Metric, axis: int) -> Float:
     more = np.zeros((len(values), 2))
     more[zero, axis] = 1
     return np.hstack([values, more])
-
-
-def _lengths(values: Float) -> Float:
-    lengths: Float = np.sqrt(np.einsum("ij,ij->i", values, values))
-    return lengths
 
 
 def choose(backend: Backend | None, numbers: float) -> Backend:

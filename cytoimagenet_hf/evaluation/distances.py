@@ -35,13 +35,16 @@ class Vectors:
     scale: Float
     square: Float
     parts: int
+    largest: float  # magnitude of any number
 
     def __len__(self) -> int:
         return len(self.values)
 
     def part(self, rows: slice) -> "Vectors":
         """Return some of the rows."""
-        return Vectors(self.values[rows], self.scale[rows], self.square[rows], self.parts)
+        return Vectors(
+            self.values[rows], self.scale[rows], self.square[rows], self.parts, self.largest
+        )
 
     def scaled(self, rows: Rows | slice) -> Float:
         """Return some rows, scaled, as a new float64 array."""
@@ -69,8 +72,9 @@ def vectors(values: Array, metric: Metric, parts: int = 1, names: Sequence[str] 
     if values.dtype not in (np.float32, np.float64):
         values = values.astype(np.float64)
     largest = check_finite(values, names)
+    most = float(largest.max(initial=0))
     if metric != "cosine":
-        return Vectors(values, np.empty(0), np.empty(0), parts)
+        return Vectors(values, np.empty(0), np.empty(0), parts, most)
     zero = largest < SMALLEST
     scale = np.ldexp(1.0, -np.frexp(np.where(zero, 1.0, largest))[1])
     square = np.empty(len(values))
@@ -79,7 +83,7 @@ def vectors(values: Array, metric: Metric, parts: int = 1, names: Sequence[str] 
         square[block] = mean_of_parts(np.square(rows, out=rows), parts)
     square[zero] = 0
     half = np.frexp(square)[1] // 2
-    return Vectors(values, np.ldexp(scale, -half), np.ldexp(square, -2 * half), parts)
+    return Vectors(values, np.ldexp(scale, -half), np.ldexp(square, -2 * half), parts, most)
 
 
 def check_finite(values: Array, names: Sequence[str] = ()) -> Float:

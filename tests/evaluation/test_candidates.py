@@ -40,7 +40,7 @@ def test_scores_bound_distances(kind, metric, single, width):
     bank, queries = vectors(values[40:], metric), vectors(values[:40], metric)
     columns = candidates.bank_columns(bank, metric, single)
     assert columns.columns.dtype == (np.float32 if single else np.float64)
-    block = candidates.query_columns(queries, slice(0, 40), columns)
+    block = candidates.query_columns(queries, columns)
     scores = (block.columns @ columns.columns.T).astype(np.float64)
     least = np.stack([block.nearest(one) for one in scores.T], axis=1)
     true = between(queries, bank, np.tile(np.arange(80), (40, 1)), metric)
@@ -54,7 +54,7 @@ def test_the_bound_is_tight_enough_to_be_of_use(metric):
     values = np.random.default_rng(0).normal(size=(500, 1280))
     known = vectors(values, metric)
     columns = candidates.bank_columns(known, metric, True)
-    block = candidates.query_columns(known, slice(0, 1), columns)
+    block = candidates.query_columns(known.part(slice(0, 1)), columns)
     least = block.nearest((block.columns @ columns.columns.T)[0].astype(np.float64))[1:]
     true = between(known.part(slice(0, 1)), known, np.arange(1, 500)[None], metric)[0]
     reach = columns.reach(true, block.square, 1)
@@ -66,7 +66,7 @@ def test_all_others_score_at_most_the_bound(backend):
     """Ten best of 100 rows, three of them excluded: the other 90 score no more than was said."""
     values = np.random.default_rng(0).normal(size=(100, 6))
     columns = candidates.bank_columns(vectors(values, "euclidean"), "euclidean", True)
-    block = candidates.query_columns(vectors(values[:2], "euclidean"), slice(0, 2), columns)
+    block = candidates.query_columns(vectors(values[:2], "euclidean"), columns)
     scores = block.columns @ columns.columns.T
     gone = [np.argsort(-one)[:3] for one in scores]
     with candidates.searching(backend, columns) as top:
@@ -77,6 +77,31 @@ def test_all_others_score_at_most_the_bound(backend):
         assert not set(kept) & set(gone[at])
         rest = np.setdiff1d(np.arange(100), [*kept, *gone[at]])
         assert scores[at, rest].max() <= others[at] + 1e-6
+
+
+def test_a_query_far_beyond_the_bank_does_not_overflow():
+    """At 1e60 from a bank of width 1, float32 would be infinite: scores are scaled, and bound."""
+    bank = vectors(np.random.default_rng(0).normal(size=(9, 3)), "euclidean")
+    columns = candidates.bank_columns(bank, "euclidean", True)
+    query = vectors(np.array([[1e60, 0, 0], [0, 0, 0]]), "euclidean")
+    block = candidates.query_columns(query, columns)
+    assert np.isfinite(block.columns).all()
+    least = block.nearest((block.columns @ columns.columns[0]).astype(np.float64))
+    true = between(query, bank, np.zeros((2, 1), int), "euclidean")[:, 0]
+    assert (least <= columns.reach(true, block.square, 1)).all()
+    np.testing.assert_allclose(least / columns.factor**2, true**2, rtol=1e-4)
+
+
+@pytest.mark.parametrize("far", [1.9, 2.0, 2.1, 4.0])
+def test_all_columns_of_a_query_are_scaled_alike(far):
+    """The first is the query times the factor that stands in the last, also at length 1."""
+    columns = candidates.bank_columns(
+        vectors(np.array([[-1.0], [1.0]]), "euclidean"), "euclidean", True
+    )
+    block = candidates.query_columns(vectors(np.array([[far]]), "euclidean"), columns)
+    assert (columns.middle.item(), columns.factor) == (0, 0.5)
+    assert block.columns[0, 0] == np.float32(far * 0.5 * block.factor[0])
+    assert block.columns[0].tolist() == [block.columns[0, 1]] * 2 + [block.factor[0]]
 
 
 def test_rows_too_wide_for_float32_are_multiplied_in_float64():

@@ -191,7 +191,7 @@ def test_rows_closer_than_float32_can_tell_are_told_apart(backend, metric):
 
 
 def test_without_the_bound_neighbors_are_lost(monkeypatch):
-    """Of 60 equal rows the first by id is nearest; 6 candidates taken on trust hold it 6 times."""
+    """Of 60 equal rows the first by id is nearest; 9 candidates taken on trust hold it 9 times."""
     bank = np.ones((60, 4))
 
     def right():
@@ -204,7 +204,25 @@ def test_without_the_bound_neighbors_are_lost(monkeypatch):
 
     assert right() == 60
     monkeypatch.setattr(candidates.Block, "nearest", lambda block, score: np.full(1, np.inf))
-    assert right() == 6
+    assert right() == 1 + knn.SPARE == 9
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_many_equal_rows_are_measured_once(metric, monkeypatch):
+    """300 times the same row, and a nearer one: one pair each is measured beyond the candidates."""
+    bank = np.ones((301, 3))
+    bank[7] = [1, 1, 1 + 1e-3]
+    pairs = []
+
+    def counted(queries, known, rows, kind):
+        pairs.append(rows.size)
+        return distances.between(queries, known, rows, kind)
+
+    monkeypatch.setattr(knn, "between", counted)
+    query = np.array([[1.0, 1.0, 1.1]])
+    found = search(query, bank, k=3, metric=metric, backend="numpy")
+    assert found.rows.tolist() == [[7, 0, 1]]
+    assert pairs == [3 + knn.SPARE, 2]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
