@@ -29,7 +29,6 @@ from cytoimagenet_hf.simulation import simulate
 SOURCES = ("bbbc006", "bbbc022", "bbbc038")
 # Halves of fields and whole small ones, most of them 180 to 256 pixels high in config `small`.
 BUILD = {"min_fields": 2, "min_crop_side": 180}
-SIMULATED_FIELDS = 24  # of each source
 SETTINGS = {"model": "tf_efficientnet_b0", "image_size": 224, "batch_size": 12}
 QUICK_SETTINGS = {"model": "test_efficientnet", "image_size": 64, "batch_size": 4}
 STEPS = 8  # an epoch
@@ -41,7 +40,7 @@ def build_small(folder: Path, count: int) -> tuple[TrainConfig, str]:
     if root is None:
         root, origin = folder / "raw", "simulated"
         for name in SOURCES:
-            simulate(name, root, fields=SIMULATED_FIELDS)
+            simulate(name, root, fields=count // 4)  # more than `count` crops
     inputs = [SourceInput(sources.get(name), root / name) for name in SOURCES]
     output = folder / "built"
     build(BuildConfig(inputs=inputs, output=output, parameters=preset("standard", **BUILD)))
