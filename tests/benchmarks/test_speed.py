@@ -56,7 +56,7 @@ def inputs(request, monkeypatch, tmp_path):
 
 def test_no_script_is_missing():
     """The scripts that the issues name."""
-    names = "features loading normalizing opening planning png rendering training"
+    names = "features knn loading normalizing opening planning png rendering training"
     assert set(names.split()) <= set(SCRIPTS)
 
 
@@ -68,6 +68,9 @@ def test_json_has_every_key(name, load, inputs, monkeypatch):
         pytest.skip("makes its own input")
     if name in ("features", "loading", "training"):
         pytest.importorskip("timm")
+    if name == "knn":
+        pytest.importorskip("torch")
+        pytest.importorskip("sklearn")
     status, printed = run(load(name), monkeypatch, "--json")
     content = json.loads(printed)
     assert (content["rounds"], content["quick"]) == (1, True)
@@ -130,6 +133,20 @@ def test_a_plan_that_depends_on_the_order_of_rows_is_caught(load, monkeypatch):
     monkeypatch.setattr(script.labels, "mix", lambda keys: np.arange(len(keys), dtype=np.uint64))
     with pytest.raises(AssertionError, match="order of rows"):
         run(script, monkeypatch)
+
+
+def test_a_neighbor_in_the_wrong_place_is_caught(load, monkeypatch):
+    """knn.py compares neighbors with differences in float64, in order."""
+    script = load("knn")
+    search = script.search
+
+    def swapped(values, queries):
+        found = search(values, queries, backend="numpy")
+        return script.knn.Neighbors(found.rows[:, ::-1], found.distances)
+
+    monkeypatch.setattr(script, "search", swapped)
+    with pytest.raises(AssertionError, match="query 0 has other neighbors"):
+        script.check(script.simulated(50, 4), 10)
 
 
 def test_a_figure_holds_on_its_better_side(load):
