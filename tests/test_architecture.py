@@ -126,7 +126,14 @@ def test_floors_import_downwards(floor):
 
 
 @pytest.mark.parametrize(
-    "name", ["__init__.py", "cli.py", "commands/options.py", "commands/publishing.py"]
+    "name",
+    [
+        "__init__.py",
+        "cli.py",
+        "commands/options.py",
+        "commands/publishing.py",
+        "commands/scoring.py",
+    ],
 )
 def test_entry_points_import_nothing_heavy(name):
     """`import cytoimagenet_hf` and `cytoimagenet --help` don't wait for libraries."""

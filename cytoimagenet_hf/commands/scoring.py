@@ -10,7 +10,7 @@ import typer
 from cytoimagenet_hf.commands.options import Json
 
 if TYPE_CHECKING:
-    from cytoimagenet_hf.evaluation.runner import Run
+    from cytoimagenet_hf.evaluation.runner import Opened, Run
 
 _PRESETS = {"standard": ("standard",), "paper": ("paper",), "both": ("standard", "paper")}
 
@@ -50,6 +50,18 @@ def score(
         Path | None,
         typer.Option(help="With --features and one task: a table of id, label, split, keys."),
     ] = None,
+    table: Annotated[
+        Path | None, typer.Option(help="A table of labelled images of your own, as for `build`.")
+    ] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder that its paths start from.")] = None,
+    name: Annotated[str, typer.Option(help="Of the table as a task; default: the file's.")] = "",
+    columns: Annotated[
+        list[str] | None,
+        typer.Option("--map", help="COLUMN=NAME, ours (label, group, split ...) and the table's."),
+    ] = None,
+    box: Annotated[str, typer.Option(help="zero: 0-based, end-exclusive; voc: 1-based.")] = "zero",
+    neighbors: Annotated[int, typer.Option(min=1, help="Of an image of the table.")] = 11,
+    metric: Annotated[str, typer.Option(help="Of the table: euclidean or cosine.")] = "euclidean",
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Exit with 0 though a task is absent.")
     ] = False,
@@ -72,17 +84,21 @@ def score(
     chosen = [
         one for text in modes or ["concat-norm"] for one in (paper if text == "paper" else [text])
     ]
+    opened = []
+    if table:
+        opened = [_table(table, images, name, columns or [], (box, neighbors, metric))]
     config = runner.RunConfig(
         data_roots=tuple(data_root or ()),
         output=output,
         tasks=tuple(tasks or ()),
+        opened=tuple(opened),
         encoders=tuple(encoders or ()),
         modes=tuple(dict.fromkeys(chosen)),
         presets=_PRESETS[preset],
         seeds=seeds,
         features=tuple(features or ()),
         labels=labels,
-        hub_datasets=_hub_datasets(hub_dataset or []),
+        hub_datasets=_named(hub_dataset or [], "--hub-dataset"),
         cache=cache,
         batch=batch,
         device=device,
@@ -143,10 +159,39 @@ def _tell(found: "Run", *, as_json: bool) -> None:
     typer.echo(f"look: {found.files[0]}")
 
 
-def _hub_datasets(texts: list[str]) -> dict[str, str]:
-    """Read TASK=OWNER/NAME."""
-    named = [text.partition("=") for text in texts]
-    for task, _, dataset in named:
-        if not task or dataset.count("/") != 1:
-            raise ValueError(f"--hub-dataset takes TASK=OWNER/NAME, not {task}={dataset}.")
-    return {task: dataset for task, _, dataset in named}
+def _table(
+    table: Path,
+    images: Path | None,
+    name: str,
+    columns: list[str],
+    how: tuple[str, int, str],
+) -> "Opened":
+    """Open a user's table as a task."""
+    from cytoimagenet_hf.evaluation.runner import Opened
+    from cytoimagenet_hf.evaluation.tasks._table import table_task
+
+    box, neighbors, metric = how
+    if metric not in ("euclidean", "cosine"):
+        raise ValueError(f"Unknown metric {metric!r}; there are euclidean and cosine.")
+    folder = images or table.parent
+    task = table_task(
+        table,
+        folder,
+        name=name,
+        columns=_named(columns, "--map"),
+        box=box,
+        k=neighbors,
+        metric="cosine" if metric == "cosine" else "euclidean",
+    )
+    return Opened(task, task.open(folder))
+
+
+def _named(texts: list[str], flag: str) -> dict[str, str]:
+    """Read NAME=VALUE pairs of a flag."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if not sign or not name or not value or name in found:
+            raise ValueError(f"{flag} takes NAME=VALUE, each name once, not {text!r}.")
+        found[name] = value
+    return found

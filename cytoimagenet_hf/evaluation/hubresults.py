@@ -1,8 +1,28 @@
 """Scores as the Hub reads them on a model's page: `.eval_results/<task>.yaml`."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 
 from cytoimagenet_hf.evaluation.results import Score
+
+_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
+
+
+def check_datasets(datasets: Mapping[str, str], tasks: Sequence[str]) -> None:
+    """Refuse wrong names before anything is scored.
+
+    Args:
+        datasets: task -> id of its images on the Hub.
+        tasks: those that are scored.
+
+    Raises:
+        ValueError: an id isn't OWNER/NAME, or there is no such task.
+    """
+    for task, dataset in datasets.items():
+        if task not in tasks:
+            raise ValueError(f"The data set {dataset} is of {task!r}, which isn't scored here.")
+        if not _ID.fullmatch(dataset):
+            raise ValueError(f"{dataset!r} is no data set of the Hub; they are named OWNER/NAME.")
 
 
 def render_eval_results(

@@ -22,7 +22,7 @@ from cytoimagenet_hf.evaluation._passes import (
     score_mode,
 )
 from cytoimagenet_hf.evaluation.comparing import Pair
-from cytoimagenet_hf.evaluation.hubresults import render_eval_results
+from cytoimagenet_hf.evaluation.hubresults import check_datasets, render_eval_results
 from cytoimagenet_hf.evaluation.lineup import Lineup, assemble
 from cytoimagenet_hf.evaluation.modes import parse_mode
 from cytoimagenet_hf.evaluation.opening import Opened, open_tasks, read_labels
@@ -71,6 +71,7 @@ def run(
         raise ValueError(f"Unknown preset {unknown[0]!r}; there are {', '.join(PRESETS)}.")
     log = Log(say, progress)
     opened = _open(config, log)
+    check_datasets(config.hub_datasets, [one.task.name for one in opened])
     lineup = Lineup(())
     if config.encoders or not config.features:
         lineup = assemble(config.encoders, seeds=config.seeds, device=config.device, say=say)

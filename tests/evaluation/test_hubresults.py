@@ -2,7 +2,7 @@
 
 import pytest
 
-from cytoimagenet_hf.evaluation.hubresults import render_eval_results
+from cytoimagenet_hf.evaluation.hubresults import check_datasets, render_eval_results
 from tests.evaluation.scores import a_score, a_table
 
 
@@ -26,3 +26,14 @@ def test_simulated_scores_are_no_results_of_a_model():
         render_eval_results([score], "owner/made")
     with pytest.raises(ValueError, match="one encoder"):
         render_eval_results([a_score("a")[0], a_score("b")[0]], "owner/made")
+
+
+def test_wrong_names_are_told_before_anything_is_scored():
+    """An id has an owner and a name, and belongs to a task that is scored."""
+    check_datasets({"made": "owner/made-1.0"}, ["made"])
+    with pytest.raises(ValueError, match="'made' is no data set"):
+        check_datasets({"made": "made"}, ["made"])
+    with pytest.raises(ValueError, match="no data set"):
+        check_datasets({"made": "../x/y"}, ["made"])
+    with pytest.raises(ValueError, match="'other', which isn't scored"):
+        check_datasets({"other": "owner/other"}, ["made"])
