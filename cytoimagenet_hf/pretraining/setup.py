@@ -54,6 +54,20 @@ def identity(config: TrainConfig, data: str) -> dict[str, Any]:
     return kept | {"fingerprint of the labels of the training split": data}
 
 
+def choose_device(config: TrainConfig) -> torch.device:
+    """Choose where this process computes, before accelerate decides how many there are.
+
+    Where there is nothing but a CPU, accelerate wants to be told: otherwise each of several
+    processes that were launched would train alone.
+    """
+    import accelerate
+
+    asked = config.cpu or accelerate.utils.parse_flag_from_env("ACCELERATE_USE_CPU")
+    state = accelerate.PartialState(cpu=asked or not torch.accelerator.is_available())
+    device: torch.device = state.device
+    return device
+
+
 def precision(config: TrainConfig, device: torch.device) -> str:
     """Choose the arithmetic: bf16 where a GPU has units for it, never on a CPU.
 

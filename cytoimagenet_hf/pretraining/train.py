@@ -25,12 +25,7 @@ from cytoimagenet_hf.hub.pushing import check_run, license_of_run, publish_run
 from cytoimagenet_hf.pretraining import checkpoints
 from cytoimagenet_hf.pretraining.checkpoints import Parts, Progress
 from cytoimagenet_hf.pretraining.config import TrainConfig
-from cytoimagenet_hf.pretraining.data import (
-    MapBatches,
-    StreamBatches,
-    make_loader,
-    open_split,
-)
+from cytoimagenet_hf.pretraining.data import MapBatches, StreamBatches, make_loader, open_split
 from cytoimagenet_hf.pretraining.decoding import Batch
 from cytoimagenet_hf.pretraining.evaluation import predict, write_classes
 from cytoimagenet_hf.pretraining.export import save_model
@@ -47,6 +42,7 @@ from cytoimagenet_hf.pretraining.sampling import StepSampler
 from cytoimagenet_hf.pretraining.setup import (
     alone,
     check_compiler,
+    choose_device,
     identity,
     precision,
     rate_factor,
@@ -78,10 +74,10 @@ class Run:
     def __init__(self, config: TrainConfig) -> None:
         self.config = config
         self.output = Path(config.output_dir)
-        device = accelerate.PartialState(cpu=config.cpu).device
+        device = choose_device(config)
         check_compiler(config, device)
         self.accelerator = accelerate.Accelerator(
-            cpu=config.cpu,
+            cpu=device.type == "cpu",
             mixed_precision=precision(config, device),
             log_with=tracker(config),
             project_dir=config.output_dir,
