@@ -167,12 +167,12 @@ def test_names_may_hold_what_html_and_urls_mean_something_by(tmp_path, simulated
     given = simulated("coos7")
     cell = min(path for path in given.truth if path.startswith("train") and "protein" in path)
     for kind in ("protein", "nucleus"):
-        to = tmp_path / "train" / "<b>ER&" / f"a#1%_{kind}.tif"
+        to = tmp_path / "train" / "ER&amp;" / f"a#1%_{kind}.tif"
         to.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(given.root / cell.replace("protein", kind), to)
     images = coos7.TASK.open(tmp_path)
-    assert images.ids == ("train/<b>ER&/a%231%25",)
-    assert images.labels == ("<b>ER&",)
+    assert images.ids == ("train/ER&amp;/a%231%25",)
+    assert images.labels == ("ER&amp;",)
     assert images.read(0).shape == (2, 64, 64)
 
 
