@@ -25,12 +25,14 @@ def rows_of(kind, count, width):
         return values + 1e4
     if kind == "clusters":
         return values + 1e3 * rng.integers(0, 2, (count, 1))
+    if kind == "tiny":  # beside a constant that is a trillion times as large
+        return np.hstack([np.ones((count, 1)), 10.0 ** rng.integers(-45, -12, (count, 1)) * values])
     if kind == "lengths":
         return values * 10.0 ** rng.integers(-9, 9, (count, 1))
     return np.where(rng.random((count, 1)) < 0.3, 0, values)  # zeros
 
 
-@pytest.mark.parametrize("kind", ["offset", "clusters", "lengths", "zeros"])
+@pytest.mark.parametrize("kind", ["offset", "clusters", "tiny", "lengths", "zeros"])
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 @pytest.mark.parametrize("single", [True, False])
 @pytest.mark.parametrize("width", [3, 700])
