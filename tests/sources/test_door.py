@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks._tables import BCCD_COLUMNS, bccd_table, hpa_table, yeast_table
 from cytoimagenet_hf.errors import TableError
 from cytoimagenet_hf.sources import FieldOfView, Plane, SourceFolder
 from cytoimagenet_hf.sources._door import table_source
 from tests.sources.raw import folder_of
-from tests.tables import BCCD_COLUMNS, bccd_table, hpa_table, yeast_table
 
 IMAGES = ("a.tif", "b.tif", "sub/c.tif")
 

@@ -7,13 +7,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from cytoimagenet_hf.errors import ImageRefusedError, TableError, TaskNotFoundError
-from cytoimagenet_hf.evaluation.records import Features
-from cytoimagenet_hf.evaluation.scoring import score
-from cytoimagenet_hf.evaluation.tasks._table import table_task
-from cytoimagenet_hf.imaging.statistics import statistics16
-from cytoimagenet_hf.schema import SIMULATED_MARK
-from tests.tables import (
+from benchmarks._tables import (
     BCCD_COLUMNS,
     bccd_table,
     hpa_table,
@@ -21,6 +15,12 @@ from tests.tables import (
     tiles_table,
     yeast_table,
 )
+from cytoimagenet_hf.errors import ImageRefusedError, TableError, TaskNotFoundError
+from cytoimagenet_hf.evaluation.records import Features
+from cytoimagenet_hf.evaluation.scoring import score
+from cytoimagenet_hf.evaluation.tasks._table import table_task
+from cytoimagenet_hf.imaging.statistics import statistics16
+from cytoimagenet_hf.schema import SIMULATED_MARK
 
 PLAIN = "path,label\na.tif,x\nb.tif,x\nc.tif,y\nd.tif,y\n"
 
