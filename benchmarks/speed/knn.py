@@ -10,8 +10,8 @@ from cytoimagenet_hf.evaluation import candidates, knn
 from cytoimagenet_hf.evaluation.exclusions import exclusions
 
 K = 11
-SIZES = ((8_000, 2_560, 8_000), (20_000, 5_120, 4_000))  # bank, dimensions, queries by default
-ROUNDS = 2  # a round takes a minute and a half
+SIZES = ((8_000, 2_560, 4_000), (20_000, 5_120, 3_000))  # bank, dimensions, queries by default
+ROUNDS = 3  # a round takes a minute
 FEW = 40  # of so many queries, one is also searched by itself
 STAGES = {
     "columns": [(candidates, "bank_columns"), (candidates, "query_columns")],
