@@ -154,11 +154,15 @@ class _CatalogRows:
 
 
 def data_files(written: Sequence[Shard]) -> dict[str, dict[str, list[str]]]:
-    """Paths of each config and split; the commercial ones are made of shards of the others."""
+    """Paths of each config and split; the commercial ones are made of shards of the others.
+
+    In the order of their names, so that verification and publishing find the order of the build
+    also where it went on from a release.
+    """
     found: dict[str, dict[str, list[str]]] = {}
     for config in ("default", "small", "tiny", "metadata", "commercial", "commercial_small"):
         for split in SPLITS:
-            paths = [
+            paths = sorted(
                 shard.path
                 for shard in written
                 if shard.split == split
@@ -169,7 +173,7 @@ def data_files(written: Sequence[Shard]) -> dict[str, dict[str, list[str]]]:
                         and shard.terms in commercial_terms()
                     )
                 )
-            ]
+            )
             if paths:
                 found.setdefault(config, {})[split] = paths
     return found

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cytoimagenet_hf import __version__, files, hashing
-from cytoimagenet_hf.curation.configs import data_files
+from cytoimagenet_hf.curation.cardfacts import card_facts, shard_sizes
 from cytoimagenet_hf.curation.labels import LabelRow
 from cytoimagenet_hf.curation.material import Material
-from cytoimagenet_hf.curation.parameters import preset
+from cytoimagenet_hf.curation.pictures import write_pictures
 from cytoimagenet_hf.curation.selection import Crop, Exclusions
 from cytoimagenet_hf.curation.shards import Shard
 from cytoimagenet_hf.hub import cards
@@ -68,7 +68,10 @@ def write_documents(folder: Path, material: Material, contents: Contents, *, pro
     with files.replacing(folder / "exclusions.parquet") as aside:
         pq.write_table(contents.exclusions.table(), aside, compression="zstd")
     sums = {shard.path: hashing.sha256_file(folder / shard.path) for shard in contents.written}
-    facts = _card_facts(material, contents, cards.content_fingerprint(sums))
+    facts = card_facts(material, contents, folder, fingerprint=cards.content_fingerprint(sums))
+    facts = dataclasses.replace(
+        facts, versions=versions(), pictures=_draw(folder, material, contents, facts.labels)
+    )
     card = cards.refresh_card(prose, facts) if prose else cards.render_card(facts)
     files.write_text(folder / "README.md", card)
     files.write_json(
@@ -86,7 +89,7 @@ def write_documents(folder: Path, material: Material, contents: Contents, *, pro
             "simulated": material.simulated,
             "counts": {
                 f"{size.config}/{size.split}/{size.terms}": {"rows": size.rows, "bytes": size.bytes}
-                for size in _sizes(contents.written)
+                for size in shard_sizes(contents.written)
             },
             "exclusions": {
                 f"{stage}: {reason}": count
@@ -96,6 +99,20 @@ def write_documents(folder: Path, material: Material, contents: Contents, *, pro
         },
     )
     return _write_sums(folder, sums)
+
+
+def _draw(
+    folder: Path, material: Material, contents: Contents, labels: Sequence[cards.LabelFacts]
+) -> tuple[str, ...]:
+    """Write the pictures of the card; returns their paths."""
+    return write_pictures(
+        folder,
+        [one.path for one in contents.written if one.config == "small"],
+        labels,
+        seed=material.parameters.seed,
+        simulated=material.simulated,
+        to=folder,
+    )
 
 
 def _write_sums(folder: Path, known: Mapping[str, str]) -> str:
@@ -138,24 +155,6 @@ def versions() -> dict[str, str]:
         "python": ".".join(platform.python_version_tuple()[:2]),
         **{name: metadata.version(name) for name in _LIBRARIES},
     }
-
-
-def _sizes(written: Sequence[Shard]) -> list[cards.SizeFacts]:
-    """Rows and bytes of each config, split and terms class; commercial configs included."""
-    rows: Counter[tuple[str, str, str]] = Counter()
-    size: Counter[tuple[str, str, str]] = Counter()
-    by_path = {shard.path: shard for shard in written}
-    for config, splits in data_files(written).items():
-        for split, listed in splits.items():
-            for shard in (by_path[path] for path in listed):
-                rows[config, split, shard.terms] += shard.rows
-                size[config, split, shard.terms] += shard.bytes
-    return [
-        cards.SizeFacts(
-            config=config, split=split, terms=terms, rows=count, bytes=size[config, split, terms]
-        )
-        for (config, split, terms), count in rows.items()
-    ]
 
 
 def _inputs(material: Material, crops: Sequence[Crop]) -> dict[str, dict[str, Any]]:
@@ -207,81 +206,3 @@ def _label_fields(material: Material, contents: Contents) -> dict[str, dict[str,
     for terms, labels in found.items():
         counts[terms].update({label: len(fields) for label, fields in labels.items()})
     return {terms: dict(labels) for terms, labels in counts.items()}
-
-
-def _card_facts(material: Material, contents: Contents, fingerprint: str) -> cards.CardFacts:
-    parameters = material.parameters
-    field_of = dict(
-        zip(material.catalog["id"].to_pylist(), material.catalog["field"].to_pylist(), strict=True)
-    )
-    return cards.CardFacts(
-        labels=[
-            cards.LabelFacts(
-                label=text,
-                category=contents.labels[number].category,
-                fields=contents.labels[number].assigned,
-                crops=contents.labels[number].crops,
-            )
-            for number, text in contents.names.items()
-        ],
-        sources=_source_facts(material, contents.crops, field_of),
-        sizes=_sizes(contents.written),
-        data_files=data_files(contents.written),
-        fingerprint=fingerprint,
-        parameters=parameters.as_dict(),
-        paper=preset("paper").as_dict(),
-        seed=parameters.seed,
-        versions=versions(),
-        exclusions=contents.exclusions.counts(),
-        simulated=material.simulated,
-        appended=material.base is not None,
-    )
-
-
-def _source_facts(
-    material: Material, crops: Sequence[Crop], field_of: Mapping[str, str]
-) -> list[cards.SourceFacts]:
-    license_of = dict(
-        zip(
-            material.catalog["id"].to_pylist(), material.catalog["license"].to_pylist(), strict=True
-        )
-    )
-    parts: dict[tuple[str, str], list[Crop]] = defaultdict(list)
-    for crop in crops:
-        if not crop.is_published:
-            parts[crop.source, license_of[crop.idx]].append(crop)
-    facts = []
-    for (name, license), own in sorted(parts.items()):
-        source, terms = material.sources[name], terms_of(license)
-        facts.append(
-            cards.SourceFacts(
-                name=name,
-                title=source.title,
-                database=source.database,
-                page=source.page,
-                license=terms.license,
-                terms=terms.terms,
-                citation=source.citation,
-                fields=len({field_of[crop.idx] for crop in own}),
-                crops=len(own),
-            )
-        )
-    return _with_published(facts, material)
-
-
-def _with_published(
-    facts: Sequence[cards.SourceFacts], material: Material
-) -> list[cards.SourceFacts]:
-    """Add what the base tells of its sources; one that gave crops to both is summed up."""
-    before = material.base.build["sources"] if material.base else []
-    known = {(one["name"], one["license"]): cards.SourceFacts(**one) for one in before}
-    for one in facts:
-        former = known.get((one.name, one.license))
-        known[one.name, one.license] = (
-            dataclasses.replace(
-                one, fields=one.fields + former.fields, crops=one.crops + former.crops
-            )
-            if former
-            else one
-        )
-    return [known[key] for key in sorted(known)]

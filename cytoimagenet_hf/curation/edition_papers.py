@@ -15,11 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cytoimagenet_hf import files, hashing
+from cytoimagenet_hf.curation.cardfacts import transfers
 from cytoimagenet_hf.curation.configs import data_files
 from cytoimagenet_hf.curation.documents import LABELS
 from cytoimagenet_hf.curation.editions import Edition, crops_by, other_files
 from cytoimagenet_hf.curation.papers import BUILD, CARD, EXCLUSION_REPORT, LABEL_REPORT, SUMS
 from cytoimagenet_hf.curation.parameters import preset
+from cytoimagenet_hf.curation.pictures import PICTURES, write_pictures
 from cytoimagenet_hf.curation.reproduce import parameters_of
 from cytoimagenet_hf.curation.selection import EXCLUSIONS
 from cytoimagenet_hf.curation.shardcheck import NAME
@@ -58,6 +60,9 @@ def write_papers(edition: Edition, to: Path, *, hub_id: str, standing: Standing)
     }
     counts = _exclusion_counts(papers[EXCLUSION_REPORT])
     facts = _facts(edition, pq.read_table(papers[LABEL_REPORT]).to_pylist(), counts, hub_id)
+    pictures = _pictures(edition, facts, to)
+    papers |= {path: (edition.folder if edition.is_whole else to) / path for path in pictures}
+    facts = dataclasses.replace(facts, pictures=pictures)
     card = _card(edition, facts, standing)
     build = _build(edition, card, counts)
     files.write_json(to / BUILD, build)
@@ -120,6 +125,20 @@ def _exclusions(edition: Edition, to: Path) -> Path:
     return to
 
 
+def _pictures(edition: Edition, facts: cards.CardFacts, to: Path) -> tuple[str, ...]:
+    """Those of the folder where all of it is published; else drawn of what is."""
+    if edition.is_whole:
+        return tuple(path for path in PICTURES if path in edition.papers.sums)
+    return write_pictures(
+        edition.folder,
+        [path for path in edition.shards if path.startswith("data/small/")],
+        facts.labels,
+        seed=facts.seed,
+        simulated=facts.simulated,
+        to=to,
+    )
+
+
 def _exclusion_counts(path: Path) -> dict[tuple[str, str], int]:
     table = pq.read_table(path, columns=["stage", "reason"])
     counted = table.group_by(["stage", "reason"]).aggregate([([], "count_all")]).to_pylist()
@@ -161,6 +180,7 @@ def _facts(
         exclusions=exclusions,
         appended=len(build["lineage"]) > 1,
         simulated=build["simulated"],
+        transfers=transfers(edition.folder, edition.shards),
         hub_id=hub_id,
     )
 

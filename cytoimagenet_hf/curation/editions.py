@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from cytoimagenet_hf.curation.findings import Findings
 from cytoimagenet_hf.curation.papers import BUILD, SUMS, Papers, read_papers
+from cytoimagenet_hf.curation.pictures import PICTURES
 from cytoimagenet_hf.curation.shardcheck import NAME
 from cytoimagenet_hf.errors import DatasetNotAvailableError
 from cytoimagenet_hf.hub._folders import check_folder
@@ -107,7 +108,7 @@ def other_files(edition: Edition) -> list[str]:
     """Files of the folder that are neither shards nor documents; none where crops are withheld."""
     if not edition.is_whole:
         return []
-    documents = {BUILD, SUMS, "labels.parquet", "exclusions.parquet"}
+    documents = {BUILD, SUMS, "labels.parquet", "exclusions.parquet", *PICTURES}
     return [
         path
         for path in sorted(edition.papers.sums)

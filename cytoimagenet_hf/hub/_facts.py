@@ -62,4 +62,7 @@ class CardFacts:
     exclusions: Mapping[tuple[str, str], int] = field(default_factory=dict)  # (stage, reason) -> n
     appended: bool = False  # shards of earlier releases name fewer classes than there are now
     simulated: bool = False  # any source's pixels are simulated: the card says so loudly
+    # (source, license) -> bytes that travel when it is loaded alone: row groups with some of it
+    transfers: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    pictures: Sequence[str] = ()  # paths beside the card: pictures/classes.png, pictures/labels.png
     hub_id: str = ""  # "owner/name" where it stands on the Hub; "" as long as it stands nowhere

@@ -8,12 +8,24 @@ still be verified (`generated_sha256`; build.json keeps it).
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from importlib import resources
 from typing import TYPE_CHECKING
 
 import yaml
 
+from cytoimagenet_hf.hub._cardparts import (
+    build_part,
+    bytes_of,
+    configs_part,
+    counted,
+    declared_files,
+    exclusions_part,
+    labels_part,
+    megabytes,
+    rows_of,
+    sizes_part,
+    sources_part,
+)
 from cytoimagenet_hf.hub._facts import CardFacts, LabelFacts, SizeFacts, SourceFacts
 from cytoimagenet_hf.hub._folders import content_fingerprint
 from cytoimagenet_hf.hub._generated import (
@@ -23,9 +35,8 @@ from cytoimagenet_hf.hub._generated import (
     marks,
     prose_sha256,
 )
-from cytoimagenet_hf.hub._markdown import link, table, text
 from cytoimagenet_hf.hub.licenses import terms_of
-from cytoimagenet_hf.schema import CATEGORIES, SPLITS, TERMS, features
+from cytoimagenet_hf.schema import TERMS, features
 
 if TYPE_CHECKING:
     import jinja2
@@ -50,14 +61,6 @@ _SIMULATED = (
     "> **SIMULATED PIXELS.** At least one source of this data set was simulated: its images show "
     "no real cells. It is for trying the software; no result on it says anything of biology."
 )
-_CONFIGS = {  # in the order of the card
-    "default": "the crops as they were cut",
-    "small": "longest side at most 256 pixels, by area averaging",
-    "tiny": "up to 100 labels with up to 100 crops each, longest side at most 128 pixels",
-    "metadata": "all columns but the image, with the place of each image",
-    "commercial": "the crops of `default` whose terms allow commercial use",
-    "commercial_small": "the crops of `small` whose terms allow commercial use",
-}
 
 
 def render_card(facts: CardFacts) -> str:
@@ -76,12 +79,12 @@ def render_card(facts: CardFacts) -> str:
         "front_matter": _front_matter(facts),
         "status": _status(facts),
         "code": _code(facts),
-        "sizes": _sizes(facts),
-        "configs": _configs(facts),
-        "labels": _labels(facts),
-        "sources": _sources(facts),
-        "build": _build(facts),
-        "exclusions": _exclusions(facts),
+        "sizes": sizes_part(facts),
+        "configs": configs_part(facts),
+        "labels": labels_part(facts),
+        "sources": sources_part(facts),
+        "build": build_part(facts),
+        "exclusions": exclusions_part(facts),
     }
     return _template().render(parts)
 
@@ -107,7 +110,7 @@ def refresh_card(card: str, facts: CardFacts) -> str:
 
 
 def _check(facts: CardFacts) -> None:
-    declared = _declared(facts)
+    declared = declared_files(facts)
     if "default" not in declared:
         raise ValueError("The card's data_files have no config `default` with files in it.")
     for config, splits in declared.items():
@@ -130,22 +133,9 @@ def _check(facts: CardFacts) -> None:
         )
 
 
-def _declared(facts: CardFacts) -> dict[str, dict[str, Sequence[str]]]:
-    """Return the configs and splits that have files, in the order of the card."""
-    found = {
-        config: {
-            split: splits[split] for split in sorted(splits, key=_split_order) if splits[split]
-        }
-        for config, splits in sorted(
-            facts.data_files.items(), key=lambda one: _config_order(one[0])
-        )
-    }
-    return {config: splits for config, splits in found.items() if splits}
-
-
 def _front_matter(facts: CardFacts) -> str:
     configs = []
-    for config, splits in _declared(facts).items():
+    for config, splits in declared_files(facts).items():
         files = [{"split": split, "path": list(paths)} for split, paths in splits.items()]
         default = {"default": True} if config == "default" else {}
         # `datasets` names its cache of a folder by this block alone, not by the files' content or
@@ -155,7 +145,7 @@ def _front_matter(facts: CardFacts) -> str:
     block = {
         **_license(facts),
         "pretty_name": "CytoImageNet",
-        "size_categories": [_size_category(_rows(facts, "default"))],
+        "size_categories": [_size_category(rows_of(facts, "default"))],
         "task_categories": ["image-classification"],
         "tags": [*_TAGS, *(["simulated"] if facts.simulated else [])],
         **({"dataset_info": _features(facts)} if facts.appended else {}),
@@ -173,7 +163,7 @@ def _features(facts: CardFacts) -> list[dict[str, object]]:
 
     names, data = [one.label for one in facts.labels], DatasetCardData()
     infos = {}
-    for config in _declared(facts):
+    for config in declared_files(facts):
         is_about = config == "metadata"
         of_config = features(names, image=not is_about, pointers=is_about)
         infos[config] = DatasetInfo(features=of_config, config_name=config)
@@ -195,11 +185,11 @@ def _license(facts: CardFacts) -> dict[str, str]:
 
 
 def _status(facts: CardFacts) -> str:
-    rows, labels = _rows(facts, "default"), sum(1 for one in facts.labels if one.crops)
+    rows, labels = rows_of(facts, "default"), sum(1 for one in facts.labels if one.crops)
     sources = len({source.name for source in facts.sources})
     held = (
-        f"Weakly labeled microscopy images: {_count(rows, 'crop', 'crops')} in "
-        f"{_count(labels, 'class', 'classes')} from {_count(sources, 'source', 'sources')}, made "
+        f"Weakly labeled microscopy images: {counted(rows, 'crop', 'crops')} in "
+        f"{counted(labels, 'class', 'classes')} from {counted(sources, 'source', 'sources')}, made "
         f"by the method of [CytoImageNet](https://arxiv.org/abs/2111.11646)."
     )
     where = (
@@ -207,14 +197,32 @@ def _status(facts: CardFacts) -> str:
         if facts.hub_id
         else "It is **not on the Hub yet**: it stands in the folder that holds this file."
     )
-    lines = [held, where]
+    lines = [held, where, _volume(facts)]
     if facts.simulated:
         lines.insert(0, _SIMULATED)
     return "\n\n".join(lines)
 
 
+def _volume(facts: CardFacts) -> str:
+    """Tell in two sentences what loading transfers and what the terms are."""
+    sizes = [
+        f"`{config}` {megabytes(bytes_of(facts, config))}"
+        for config in ("default", "small", "tiny")
+        if rows_of(facts, config)
+    ]
+    crops = {
+        terms: sum(one.rows for one in facts.sizes if (one.config, one.terms) == ("default", terms))
+        for terms in TERMS
+    }
+    held = [f"{count:,} {terms}" for terms, count in crops.items() if count]
+    return (
+        f"Sizes: {', '.join(sizes)}. Crops by terms: {', '.join(held)} "
+        f"([what they allow](#terms); each crop names its own license)."
+    )
+
+
 def _code(facts: CardFacts) -> str:
-    split = next(iter(_declared(facts)["default"]))
+    split = next(iter(declared_files(facts)["default"]))
     place = facts.hub_id or "cytoimagenet"
     note = "" if facts.hub_id else "  # beside the folder cytoimagenet"
     return (
@@ -222,113 +230,6 @@ def _code(facts: CardFacts) -> str:
         f'crops = load_dataset("{place}", split="{split}"){note}\n'
         'print(crops[0]["image"].size, crops.features["label"].int2str(crops[0]["label"]))'
     )
-
-
-def _sizes(facts: CardFacts) -> str:
-    ordered = sorted(
-        (size for size in facts.sizes if size.rows),
-        key=lambda one: (
-            _config_order(one.config),
-            _split_order(one.split),
-            TERMS.index(one.terms),
-        ),
-    )
-    rows = [
-        (f"`{one.config}`", one.split, one.terms, f"{one.rows:,}", _megabytes(one.bytes))
-        for one in ordered
-    ]
-    return table(("config", "split", "terms", "crops", "size"), rows, right=2)
-
-
-def _configs(facts: CardFacts) -> str:
-    rows = [
-        (f"`{config}`", f"{_rows(facts, config):,}", _CONFIGS.get(config, ""))
-        for config in _declared(facts)
-    ]
-    return table(("config", "crops", "what"), rows)
-
-
-def _labels(facts: CardFacts) -> str:
-    of = {one: [label for label in facts.labels if label.category == one] for one in CATEGORIES}
-    summary = [
-        (
-            one,
-            f"{len(held):,}",
-            f"{sum(x.fields for x in held):,}",
-            f"{sum(x.crops for x in held):,}",
-        )
-        for one, held in of.items()
-    ]
-    all_labels = [
-        (str(number), text(one.label), one.category, f"{one.fields:,}", f"{one.crops:,}")
-        for number, one in enumerate(facts.labels)
-    ]
-    return "\n\n".join(
-        [
-            table(("category", "labels", "fields", "crops"), summary, right=3),
-            f"<details><summary>All {len(all_labels):,} labels</summary>",
-            table(("integer", "label", "category", "fields", "crops"), all_labels, right=2),
-            "</details>",
-        ]
-    )
-
-
-def _sources(facts: CardFacts) -> str:
-    rows = [
-        (
-            f"`{text(one.name)}`",
-            link(one.title, one.page),
-            text(one.database),
-            link(one.license, terms_of(one.license).url),
-            one.terms,
-            f"{one.fields:,}",
-            f"{one.crops:,}",
-            text(one.citation),
-        )
-        for one in sorted(facts.sources, key=lambda one: (one.name, one.license))
-    ]
-    header = ("source", "title", "database", "license", "terms", "fields", "crops", "citation")
-    return table(header, rows)
-
-
-def _build(facts: CardFacts) -> str:
-    rows = []
-    for name in sorted(facts.parameters):
-        here, paper = _value(facts.parameters[name]), _value(facts.paper.get(name, ""))
-        differs = name in facts.paper and facts.parameters[name] != facts.paper[name]
-        rows.append((text(name), f"**{here}**" if differs else here, paper))
-    versions = ", ".join(f"{name} {facts.versions[name]}" for name in sorted(facts.versions))
-    return "\n\n".join(
-        [
-            f"Seed {facts.seed}. Bold: other than in the paper.",
-            table(("parameter", "here", "paper"), rows),
-            f"Made with {text(versions)}." if versions else "Versions were not recorded.",
-        ]
-    )
-
-
-def _exclusions(facts: CardFacts) -> str:
-    if not facts.exclusions:
-        return "Nothing was left out."
-    rows = [
-        (text(stage), text(reason), f"{count:,}")
-        for (stage, reason), count in sorted(facts.exclusions.items())
-    ]
-    return table(("stage", "reason", "records or crops"), rows, right=1)
-
-
-def _value(raw: object) -> str:
-    if isinstance(raw, (list, tuple)):
-        return text(", ".join(str(one) for one in raw))
-    return text(str(raw))
-
-
-def _rows(facts: CardFacts, config: str) -> int:
-    return sum(size.rows for size in facts.sizes if size.config == config)
-
-
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number:,} {one if number == 1 else many}"
 
 
 def _size_category(rows: int) -> str:
@@ -340,18 +241,6 @@ def _size_category(rows: int) -> str:
             return f"{low}<n<{name}" if low else f"n<{name}"
         low = name
     return "1M<n<10M"
-
-
-def _megabytes(count: int) -> str:
-    return f"{count / 1e6:,.1f} MB"
-
-
-def _config_order(config: str) -> tuple[int, str]:
-    return (list(_CONFIGS).index(config) if config in _CONFIGS else len(_CONFIGS), config)
-
-
-def _split_order(split: str) -> tuple[int, str]:
-    return (SPLITS.index(split) if split in SPLITS else len(SPLITS), split)
 
 
 def _template() -> jinja2.Template:

@@ -151,6 +151,20 @@ def test_documents_of_a_whole_folder_are_its_own_but_the_card(open_only, tmp_pat
     assert verify(there, workers=0).findings == ()
 
 
+def test_pictures_are_drawn_anew_of_the_rest_and_kept_of_a_whole(mixed, open_only, tmp_path):
+    """Where crops are withheld the chart counts others; a whole folder's pictures go out as is."""
+    rest = published(mixed, tmp_path / "a")
+    for name in ("classes.png", "labels.png"):
+        assert (rest / "pictures" / name).is_file()
+    assert "(pictures/classes.png)" in (rest / "README.md").read_text(encoding="utf-8")
+    chart = "pictures/labels.png"
+    assert (rest / chart).read_bytes() != (mixed / chart).read_bytes()
+    whole = published(open_only, tmp_path / "b")
+    for path in (chart, "pictures/classes.png"):
+        assert (whole / path).read_bytes() == (open_only / path).read_bytes()
+        assert f"({path})" in (whole / "README.md").read_text(encoding="utf-8")
+
+
 def test_writing_twice_gives_the_same_bytes(mixed, tmp_path):
     """Else the second publication of a folder would be a commit."""
     first, second = published(mixed, tmp_path / "a"), published(mixed, tmp_path / "b")

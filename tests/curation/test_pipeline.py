@@ -54,7 +54,8 @@ def test_folder_holds_what_the_design_lists(built):
     """The folder holds card, data, build.json, reports and sums, and no script."""
     names = {path.name for path in built[0].output.iterdir()}
     assert names == {
-        "README.md", "SHA256SUMS", "build.json", "data", "exclusions.parquet", "labels.parquet"
+        "README.md", "SHA256SUMS", "build.json", "data", "exclusions.parquet", "labels.parquet",
+        "pictures",
     }  # fmt: skip
 
 

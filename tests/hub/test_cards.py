@@ -246,7 +246,7 @@ def test_refresh_of_a_card_without_a_part_is_refused():
         ("<!-- /generated:code -->\n", ""),
         ("<!-- generated:code -->\n", "<!-- generated:code -->\n<!-- generated:code -->\n"),
         ("<!-- /generated:code -->\n", "<!-- /generated:sizes -->\n"),
-        ("## Sizes\n", "<!-- generated:status -->\n<!-- /generated:status -->\n"),
+        ("## Configs\n", "<!-- generated:status -->\n<!-- /generated:status -->\n"),
         ("<!-- /generated:exclusions -->\n", ""),
     ],
 )
