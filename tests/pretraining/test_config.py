@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -113,3 +115,35 @@ def test_unknown_settings_of_a_file_are_named(tmp_path):
     path.write_text("[1")
     with pytest.raises(ValueError, match="no train_config"):
         load_config(path)
+
+
+# -- the guide -----------------------------------------------------------------------------------
+
+GUIDE = (Path(__file__).parents[2] / "docs" / "pretraining.md").read_text(encoding="utf-8")
+OF_LAUNCHERS = {
+    "multi_gpu", "num_processes", "num_machines", "mixed_precision", "dynamo_backend", "cpu",
+    "standalone", "nproc_per_node",
+}  # fmt: skip
+
+
+def test_guide_names_flags_that_there_are():
+    """Every flag in docs/pretraining.md is a field, or one of accelerate and torchrun."""
+    named = {one.replace("-", "_") for one in re.findall(r"--([a-z][\w-]*)", GUIDE)}
+    fields = {one.name for one in dataclasses.fields(TrainConfig)}
+    known = fields | {f"no_{name}" for name in fields} | {"help", "preset", "config"}
+    assert named - OF_LAUNCHERS <= known
+    assert len(named & fields) > 40
+
+
+def test_guide_shows_the_numbers_of_the_presets():
+    """Its table has each setting that a preset changes, and nothing else."""
+    default = TrainConfig().as_dict()
+    made = {name: TrainConfig(**PRESETS[name]).as_dict() for name in ("paper", "modern", "demo")}
+    expected = {}
+    for name, value in default.items():
+        cells = ["" if one[name] == value else str(one[name]) for one in made.values()]
+        if any(cells):
+            expected[f"`--{name.replace('_', '-')}`"] = [str(value), *cells]
+    table = GUIDE.partition("|---|---|---|---|---|\n")[2].partition("\n\n")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    assert {row[0]: row[1:] for row in rows} == expected
