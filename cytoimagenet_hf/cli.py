@@ -396,13 +396,15 @@ def demo(
     fields: Annotated[int, typer.Option(min=24, help="Fields of view a source.")] = 60,
     workers: Annotated[int, typer.Option(min=0, help="Processes.")] = _PROCESSORS,
 ) -> None:
-    """Simulate raw data of several sources, curate them, draw and load them, train on them."""
+    """Simulate raw data of several sources; curate, draw and load them, train on them, score."""
     from cytoimagenet_hf import demo as demonstration
 
     config = demonstration.prepare(to, fields=fields, workers=workers, say=typer.echo)
     _run_build(config, remember=False)  # "cytoimagenet" must never mean simulated pixels
     typer.echo(demonstration.load_and_tell(to))
     typer.echo(demonstration.train_and_tell(to, workers=workers, say=typer.echo))
+    number = max(fields, demonstration.BENCHMARK_FIELDS)
+    typer.echo(demonstration.score_and_tell(to, fields=number, say=typer.echo))
     typer.echo(demonstration.next_steps(to))
 
 

@@ -1,4 +1,4 @@
-"""The demo: simulated raw data in the true layout of several sources, curated, loaded, trained on.
+"""The demo: simulated raw data in their true layout, curated, loaded, trained on, and scored.
 
 Everything that it writes says that it is simulated.
 """
@@ -12,6 +12,7 @@ from cytoimagenet_hf.curation.parameters import preset
 from cytoimagenet_hf.curation.pipeline import BuildConfig
 
 _MIN_FIELDS = 8  # so that a handful of fields makes classes; the paper's is 287
+BENCHMARK_FIELDS = 120  # images of a simulated benchmark: 11 neighbors mean something
 
 
 def prepare(to: Path, *, fields: int, workers: int, say: Callable[[str], None]) -> BuildConfig:
@@ -95,6 +96,37 @@ def train_and_tell(to: Path, *, workers: int, say: Callable[[str], None]) -> str
     )
 
 
+def score_and_tell(to: Path, *, fields: int, say: Callable[[str], None]) -> str:
+    """Score the model that was trained, random weights and their fusion on simulated benchmarks.
+
+    Args:
+        to: folder of the demo; raw data go to `<to>/benchmarks`, results to `<to>/scores`.
+        fields: images of each task.
+        say: is told what happens.
+
+    Returns:
+        The table of accuracies; empty where no model was trained.
+    """
+    model = to / "model" / "model"
+    if not (model / "README.md").exists():
+        return ""
+    from cytoimagenet_hf.evaluation import report, runner, tasks
+
+    raw = to / "benchmarks"
+    for name in tasks.names():
+        simulation.simulate(name, raw, fields=min(fields, simulation.get(name).MOST))
+    say(f"scoring {model} on simulated benchmarks in {raw}")
+    encoders = ("random:test_efficientnet", f"local-dir:{model}")
+    config = runner.RunConfig(
+        data_roots=(str(raw),),
+        output=to / "scores",
+        encoders=(*encoders, "+".join(encoders[::-1])),
+        seeds=1,
+    )
+    done = runner.run(config)  # each score stands in the table below
+    return f"\n{report.text_table(done.scores, done.pairs)}"
+
+
 def next_steps(to: Path) -> str:
     """Say what to do next."""
     folder = to / "cytoimagenet"
@@ -106,9 +138,11 @@ def next_steps(to: Path) -> str:
             "Next:",
             f"  open {to / 'cytoimagenet.work' / 'report.html'}",
             *([f"  open {model / 'curves.png'} and {model / 'README.md'}"] if trained else []),
+            *([f"  open {to / 'scores' / 'report.html'}"] if trained else []),
             f"  cytoimagenet labels {folder}",
             "  cytoimagenet sources bbbc022        # what real data must look like",
             "  cytoimagenet build --data-root DIR  # with your own downloads",
             "  cytoimagenet train --dataset DIR    # a model of your own; --help: flags, presets",
+            "  cytoimagenet score --data-root DIR  # score any encoder; --help: names, modes, tables",
         ]
     )

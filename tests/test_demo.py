@@ -63,5 +63,7 @@ def test_demo_goes_all_the_way_and_runs_again(tmp_path, capsys, monkeypatch):
     assert accuracy > majority + 0.2
     assert "simulated" in told
     assert (folder / "model" / "model" / "model.safetensors").exists()
+    assert said.count("[simulated]") >= 6  # rows of the table of scores
+    assert (folder / "scores" / "report.html").exists()
     assert run("demo", "--to", folder, "--fields", "24") == 0
     assert told in capsys.readouterr().out
