@@ -74,7 +74,9 @@ setup(
         "cpu": ["faiss-cpu>=1.15"],
         "gpu": ["faiss-gpu>=1.15; sys_platform == 'linux' and platform_machine == 'x86_64'"],
         "check": CHECK,
-        "dev": [*CHECK, *TORCH, "scikit-learn>=1.9"],  # all that the tests need
+        # All that the tests need. mlcroissant validates croissant.json; it is pure Python, and what
+        # it weighs (scipy, pandas, networkx) comes with scikit-learn, datasets and torch.
+        "dev": [*CHECK, *TORCH, "scikit-learn>=1.9", "mlcroissant>=1.1"],
     },
     entry_points={"console_scripts": ["cytoimagenet = cytoimagenet_hf.cli:main"]},
     keywords=["microscopy", "bioimage", "dataset", "pretraining", "weak labels"],

@@ -13,6 +13,7 @@ from cytoimagenet_hf.curation.shardcheck import FACTS, NAME, ShardFacts
 from cytoimagenet_hf.curation.shards import Shard
 from cytoimagenet_hf.hashing import fingerprint
 from cytoimagenet_hf.hub.cards import content_fingerprint
+from cytoimagenet_hf.hub.croissant import CROISSANT
 from cytoimagenet_hf.schema import SPLITS
 
 CONFIGS = ("default", "small", "metadata", "tiny")
@@ -72,6 +73,10 @@ def check_sums(
 def _check_papers(files: Sequence[ShardFacts], papers: Papers, findings: Findings) -> None:
     """Card and build.json: the fingerprint, the generated parts, the files, the counts."""
     written = [_shard(one) for one in files]
+    listed = {path: sha256 for path, sha256 in papers.sums.items() if NAME.fullmatch(path)}
+    if papers.described and papers.described != listed:
+        told = _difference(listed, papers.described)
+        findings.add("hashes of the shards", *told, path=CROISSANT)
     claims = [
         (CARD, "fingerprint of the build", content_fingerprint(papers.sums), papers.card_build),
         (CARD, "generated parts", papers.build.get("card_sha256"), papers.card_sha256),

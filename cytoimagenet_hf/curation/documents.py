@@ -1,4 +1,4 @@
-"""What stands beside the shards: label report, exclusions, card, build.json, SHA256SUMS."""
+"""What stands beside the shards: reports, pictures, card, Croissant, build.json, SHA256SUMS."""
 
 import dataclasses
 import platform
@@ -19,6 +19,7 @@ from cytoimagenet_hf.curation.pictures import write_pictures
 from cytoimagenet_hf.curation.selection import Crop, Exclusions
 from cytoimagenet_hf.curation.shards import Shard
 from cytoimagenet_hf.hub import cards
+from cytoimagenet_hf.hub.croissant import CROISSANT, render_croissant
 from cytoimagenet_hf.hub.licenses import terms_of
 from cytoimagenet_hf.imaging import png
 from cytoimagenet_hf.schema import CATEGORIES
@@ -55,7 +56,7 @@ class Contents:
 
 
 def write_documents(folder: Path, material: Material, contents: Contents, *, prose: str) -> str:
-    """Write reports, card, build.json and, last, SHA256SUMS; return the hash of the sums.
+    """Write reports, pictures, card and, last, SHA256SUMS; return the hash of the sums.
 
     Args:
         folder: where the shards are.
@@ -74,6 +75,8 @@ def write_documents(folder: Path, material: Material, contents: Contents, *, pro
     )
     card = cards.refresh_card(prose, facts) if prose else cards.render_card(facts)
     files.write_text(folder / "README.md", card)
+    known = {one.path: (sums[one.path], one.bytes) for one in contents.written}
+    files.write_text(folder / CROISSANT, render_croissant(facts, known))
     files.write_json(
         folder / "build.json",
         {

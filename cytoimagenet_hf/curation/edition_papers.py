@@ -27,6 +27,7 @@ from cytoimagenet_hf.curation.selection import EXCLUSIONS
 from cytoimagenet_hf.curation.shardcheck import NAME
 from cytoimagenet_hf.curation.shards import Shard
 from cytoimagenet_hf.hub import cards
+from cytoimagenet_hf.hub.croissant import CROISSANT, render_croissant
 
 WITHHELD = ("publishing", "terms")  # stage and reason in the list of exclusions
 
@@ -67,6 +68,12 @@ def write_papers(edition: Edition, to: Path, *, hub_id: str, standing: Standing)
     build = _build(edition, card, counts)
     files.write_json(to / BUILD, build)
     papers[BUILD] = to / BUILD
+    known = {
+        path: (sha256, (edition.folder / path).stat().st_size)
+        for path, sha256 in edition.shards.items()
+    }
+    files.write_text(to / CROISSANT, render_croissant(facts, known))
+    papers[CROISSANT] = to / CROISSANT
     sums = {
         **edition.shards,
         **{path: edition.papers.sums[path] for path in other_files(edition)},

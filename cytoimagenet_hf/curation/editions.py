@@ -19,6 +19,7 @@ from cytoimagenet_hf.curation.pictures import PICTURES
 from cytoimagenet_hf.curation.shardcheck import NAME
 from cytoimagenet_hf.errors import DatasetNotAvailableError
 from cytoimagenet_hf.hub._folders import check_folder
+from cytoimagenet_hf.hub.croissant import CROISSANT
 from cytoimagenet_hf.hub.licenses import terms_of
 
 _COLUMNS = ("image_id", "label", "dir_name", "license", "terms")
@@ -108,7 +109,7 @@ def other_files(edition: Edition) -> list[str]:
     """Files of the folder that are neither shards nor documents; none where crops are withheld."""
     if not edition.is_whole:
         return []
-    documents = {BUILD, SUMS, "labels.parquet", "exclusions.parquet", *PICTURES}
+    documents = {BUILD, SUMS, "labels.parquet", "exclusions.parquet", CROISSANT, *PICTURES}
     return [
         path
         for path in sorted(edition.papers.sums)

@@ -17,6 +17,7 @@ from cytoimagenet_hf.curation.labels import label_texts
 from cytoimagenet_hf.curation.selection import EXCLUSIONS
 from cytoimagenet_hf.hub import cards
 from cytoimagenet_hf.hub._folders import build_of, read_configs
+from cytoimagenet_hf.hub.croissant import CROISSANT, described_files
 from cytoimagenet_hf.schema import CATEGORIES
 
 SUMS = "SHA256SUMS"
@@ -51,6 +52,9 @@ class Papers:
     configs: Mapping[str, Mapping[str, list[str]]]  # of the card
     card_build: str  # fingerprint that the card names
     card_sha256: str  # of its generated parts
+    described: Mapping[
+        str, str
+    ]  # shards in croissant.json: path -> sha256; empty where it's absent
     excluded: frozenset[tuple[str, str]]  # (source, value) of labels that lost records
 
     def classes_of(self, build: str) -> tuple[Class, ...]:
@@ -74,6 +78,7 @@ def read_papers(folder: Path, findings: Findings) -> Papers:
         configs=configs,
         card_build=card_build,
         card_sha256=card_sha256,
+        described=_described(folder, findings),
         excluded=_excluded(folder, build, findings),
     )
 
@@ -130,6 +135,16 @@ def _build(folder: Path, findings: Findings) -> dict[str, Any]:
         findings.add("unreadable", "what a build writes", told(error), path=BUILD)
         return {}
     return found
+
+
+def _described(folder: Path, findings: Findings) -> dict[str, str]:
+    if not (folder / CROISSANT).exists():
+        return {}  # the sums tell whether it ought to be there
+    try:
+        return described_files(_text(folder / CROISSANT))
+    except UNREADABLE as error:
+        findings.add("unreadable", "a description of the shards", told(error), path=CROISSANT)
+        return {}
 
 
 def _card(folder: Path, findings: Findings) -> tuple[dict[str, dict[str, list[str]]], str, str]:

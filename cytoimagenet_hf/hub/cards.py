@@ -26,6 +26,7 @@ from cytoimagenet_hf.hub._cardparts import (
     sizes_part,
     sources_part,
 )
+from cytoimagenet_hf.hub._columns import columns_part
 from cytoimagenet_hf.hub._facts import CardFacts, LabelFacts, SizeFacts, SourceFacts
 from cytoimagenet_hf.hub._folders import content_fingerprint
 from cytoimagenet_hf.hub._generated import (
@@ -81,6 +82,7 @@ def render_card(facts: CardFacts) -> str:
         "code": _code(facts),
         "sizes": sizes_part(facts),
         "configs": configs_part(facts),
+        "columns": columns_part(),
         "labels": labels_part(facts),
         "sources": sources_part(facts),
         "build": build_part(facts),

@@ -12,6 +12,7 @@ from cytoimagenet_hf.files import walk, write_json, write_text
 from cytoimagenet_hf.hashing import rank, sha256_file
 from cytoimagenet_hf.hub import cards
 from cytoimagenet_hf.hub._folders import build_of
+from cytoimagenet_hf.hub.croissant import CROISSANT, described_files
 
 Edit = Callable[[str, list[dict[str, Any]]], list[dict[str, Any]]]  # (path, rows) -> rows
 
@@ -47,6 +48,10 @@ def forge_sums(folder: Path) -> None:
     write_text(folder / "README.md", card)
     build["card_sha256"] = cards.generated_sha256(card)
     write_json(folder / "build.json", build)
+    about = (folder / CROISSANT).read_text(encoding="utf-8")
+    for path, before in described_files(about).items():
+        about = about.replace(before, sums.get(path, before))
+    write_text(folder / CROISSANT, about)
     listed = [path for path, _ in walk(folder) if path not in ("README.md", "SHA256SUMS")]
     lines = [f"{sha256_file(folder / path)}  {path}\n" for path in listed]
     write_text(folder / "SHA256SUMS", "".join(lines))

@@ -12,6 +12,8 @@ import pytest
 from cytoimagenet_hf.curation.documents import LABELS, label_table, versions
 from cytoimagenet_hf.curation.labels import LabelRow
 from cytoimagenet_hf.curation.parameters import Parameters, parse
+from cytoimagenet_hf.hub._folders import read_sums
+from cytoimagenet_hf.hub.croissant import described_files
 from cytoimagenet_hf.schema import CATEGORIES
 from tests.curation.material import SMALL, Built, build_small
 
@@ -41,6 +43,31 @@ def test_sums_cover_every_file_but_card_and_themselves(built) -> None:
     assert [line[2] for line in lines] == sorted(listed)
     assert text.endswith("\n")
     assert hashlib.sha256(text.encode()).hexdigest() == built.summary.manifest_sha256
+
+
+def test_machines_find_every_shard_with_its_hash(built) -> None:
+    """croissant.json names the shards that the sums name, with the same hashes."""
+    sums = read_sums(built.output / "SHA256SUMS")
+    text = (built.output / "croissant.json").read_text(encoding="utf-8")
+    assert described_files(text) == {
+        path: one for path, one in sums.items() if path.startswith("data/")
+    }
+
+
+def test_mlcroissant_reads_the_rows(built) -> None:
+    """The reference implementation gives as many rows as the train shards hold, with images."""
+    mlcroissant = pytest.importorskip("mlcroissant")
+    rows = list(
+        mlcroissant.Dataset(str(built.output / "croissant.json")).records("default-train-rows")
+    )
+    shards = sorted((built.output / "data/default").glob("train-*"))
+    ids = [one for path in shards for one in pq.read_table(path)["image_id"].to_pylist()]
+    assert sorted(row["default-train-rows/image_id"].decode() for row in rows) == sorted(ids)
+    first = rows[0]
+    assert first["default-train-rows/image"].size == (
+        first["default-train-rows/width"],
+        first["default-train-rows/height"],
+    )
 
 
 def test_documents_know_nothing_of_the_run(built) -> None:

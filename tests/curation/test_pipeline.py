@@ -55,7 +55,7 @@ def test_folder_holds_what_the_design_lists(built):
     names = {path.name for path in built[0].output.iterdir()}
     assert names == {
         "README.md", "SHA256SUMS", "build.json", "data", "exclusions.parquet", "labels.parquet",
-        "pictures",
+        "croissant.json", "pictures",
     }  # fmt: skip
 
 

@@ -12,6 +12,8 @@ from cytoimagenet_hf.curation.rewriting import group_bounds
 from cytoimagenet_hf.curation.verify import verify
 from cytoimagenet_hf.errors import DatasetNotAvailableError
 from cytoimagenet_hf.files import walk
+from cytoimagenet_hf.hashing import sha256_file
+from cytoimagenet_hf.hub._folders import read_sums
 from cytoimagenet_hf.imaging import png
 from tests.curation.forging import (
     bit_flips,
@@ -267,6 +269,28 @@ def test_missing_and_further_files_are_found(built):
     found = {(one.path, one.what) for one in verify(built.folder, workers=0).findings}
     assert (gone, "missing file") in found
     assert ("cytoimagenet.py", "file that SHA256SUMS doesn't list") in found
+
+
+def test_description_for_machines_of_other_shards_is_found(built):
+    """A hash in croissant.json that is no shard's is told, though all sums are right."""
+    about = built.folder / "croissant.json"
+    sums = read_sums(built.folder / "SHA256SUMS")
+    path, sha256 = next((path, one) for path, one in sums.items() if path.startswith("data/"))
+    about.write_text(about.read_text(encoding="utf-8").replace(sha256, "0" * 64), encoding="utf-8")
+    listed = (built.folder / "SHA256SUMS").read_text(encoding="utf-8")
+    listed = listed.replace(sums["croissant.json"], sha256_file(about))
+    (built.folder / "SHA256SUMS").write_text(listed, encoding="utf-8")
+    (found,) = verify(built.folder, workers=0).findings
+    assert (found.path, found.what) == ("croissant.json", "hashes of the shards")
+    assert path in found.expected
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"distribution": [3]}', "\x00", "[" * 9999])
+def test_broken_description_for_machines_is_one_finding(built, content):
+    """Nothing that stands in croissant.json stops the verification."""
+    (built.folder / "croissant.json").write_text(content)
+    found = {(one.path, one.what) for one in verify(built.folder, workers=0).findings}
+    assert found == {("croissant.json", "unreadable"), ("croissant.json", "sha256 of the file")}
 
 
 @pytest.mark.parametrize("name", ["README.md", "build.json", "SHA256SUMS", "labels.parquet"])
