@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 from _finetuning_report import METHODS, SPLITS, Cell, accuracy_table, class_table, draw, read_cells
+from _tables import tiles_table
 
 from cytoimagenet_hf import files
 from cytoimagenet_hf.curation.splits import split_groups
@@ -47,26 +48,16 @@ SETTINGS = {"batch_size": 16, "learning_rate": 1e-3, "warmup": 0.1, "checkpoint_
 # -- data ------------------------------------------------------------------------------------------
 
 
-def clusters_table(to: Path) -> Path:
+def clusters_table(images: Path, to: Path) -> Path:
     """Write a row an image of bbbc038, labelled with the letter of its kind of picture."""
-    with (IMAGES / "bbbc038" / "groups.csv").open(encoding="utf-8", newline="") as stream:
+    with (images / "groups.csv").open(encoding="utf-8", newline="") as stream:
         rows = [
             (f"stage1_train/{row['id']}/images/{row['id']}.png", f"cluster {row['cluster_letter']}")
             for row in csv.DictReader(stream)
         ]
-    return _table(to / "clusters.csv", rows)
-
-
-def tiles_table(to: Path) -> Path:
-    """Write a row a tile; nothing is known that would group them."""
-    with (IMAGES / "cytoimagenet_tiles" / "tiles.csv").open(encoding="utf-8", newline="") as stream:
-        rows = [(row["file"], f"tile {row['label']}") for row in csv.DictReader(stream)]
-    return _table(to / "tiles.csv", rows)
-
-
-def _table(path: Path, rows: Sequence[tuple[str, str]]) -> Path:
+    path = to / "clusters.csv"
     with files.replacing(path) as aside, aside.open("w", encoding="utf-8", newline="") as stream:
-        csv.writer(stream, lineterminator="\n").writerows([("path", "phenotype"), *rows])
+        csv.writer(stream, lineterminator="\n").writerows([("path", "label"), *rows])
     return path
 
 
@@ -79,19 +70,18 @@ class Set:
     flags: Callable[[Path], list[str]]  # of the build; the folder is for its table
 
 
+def _by_table(images: str, write: Callable[[Path, Path], Path], to: Path) -> list[str]:
+    """Flags of the table door; the sources are called as the functions that write their tables."""
+    table, name = write(IMAGES / images, to), write.__name__.removesuffix("_table")
+    return ["--table", str(table), "--images", str(IMAGES / images), "--name", name,
+            "--map", "phenotype=label"]  # fmt: skip
+
+
 SETS = {
     "bbbc048": Set(10, 320, lambda _: ["--data-root", str(IMAGES), "--sources", "bbbc048"]),
-    "bbbc038_clusters": Set(
-        5, 200, lambda to: [*_door(clusters_table(to)), str(IMAGES / "bbbc038")]
-    ),
-    "cytoimagenet_tiles": Set(
-        10, 200, lambda to: [*_door(tiles_table(to)), str(IMAGES / "cytoimagenet_tiles")]
-    ),
+    "bbbc038_clusters": Set(5, 200, lambda to: _by_table("bbbc038", clusters_table, to)),
+    "cytoimagenet_tiles": Set(10, 200, lambda to: _by_table("cytoimagenet_tiles", tiles_table, to)),
 }
-
-
-def _door(table: Path) -> list[str]:
-    return ["--table", str(table), "--images"]
 
 
 def build(name: str, to: Path) -> Any:  # noqa: ANN401 - rows of `datasets`
@@ -137,7 +127,7 @@ def write_split(rows: Any, to: Path, split: str, seed: int) -> Path:  # noqa: AN
     import datasets
 
     numbers = sorted(set(rows["label"]))
-    names = [rows.features["label"].int2str(one).removeprefix("tile ") for one in numbers]
+    names = [rows.features["label"].int2str(one) for one in numbers]
     labels = [numbers.index(one) for one in rows["label"]]
     out = divide(rows["image_id"], labels, rows["group"], split=split, seed=seed)
     made = {"image": rows["image"], "label": labels, "group": rows["group"]}

@@ -20,7 +20,8 @@ def script():
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(path.parent))
         yield _imported(path)
-    sys.modules.pop("_finetuning_report", None)
+    for name in ("_finetuning_report", "_tables"):
+        sys.modules.pop(name, None)
 
 
 def _imported(path):
