@@ -171,3 +171,29 @@ def test_two_processes_score_as_one(data, whole, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("look: ") == 1
     assert scores_in(tmp_path) == scores_in(whole)
+
+
+@pytest.mark.slow
+def test_a_model_on_the_hub_is_scored_by_its_id(data, tmp_path, hub_server):
+    """Pushed once, the same model scores the same from the Hub and from its folder."""
+    torch = pytest.importorskip("torch")
+    timm = pytest.importorskip("timm")
+    from cytoimagenet_hf.pretraining.config import TrainConfig
+    from cytoimagenet_hf.pretraining.export import save_model
+
+    torch.manual_seed(0)
+    net = timm.create_model("test_efficientnet", num_classes=3)
+    save_model(net, tmp_path / "model", classes=["a", "b", "c"], config=TrainConfig(image_size=64))
+    hub_server.put_folder("models", "lab/net", tmp_path / "model")
+    both = ["hf-hub:lab/net", f"local-dir:{tmp_path / 'model'}"]
+    out = tmp_path / "out"
+    done = subprocess.run(
+        [*RUN, "--data-root", data, "--tasks", "cyclops", "--encoders", *both, "--output", out],
+        env={**os.environ, **hub_server.environment(None)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    first, second = results.read_scores(out / "scores")
+    assert "hf-hub:lab/net" in {first.encoder, second.encoder}
+    assert first.encoder != second.encoder
+    assert first.accuracy == second.accuracy
