@@ -69,13 +69,13 @@ def configs_part(facts: CardFacts) -> str:
     rows = [
         (
             f"`{config}`",
-            CONFIGS.get(config, ""),
+            megabytes(bytes_of(facts, config)),
             f"{rows_of(facts, config):,}",
-            _bytes(facts, config),
+            _what(facts, config),
         )
         for config in declared_files(facts)
     ]
-    told = table(("config", "what", "crops", "load transfers"), rows, right=2)
+    told = table(("config", "load transfers", "crops", "what"), rows)
     return f"{told}\n\n{_one_source(facts)}" if facts.transfers else told
 
 
@@ -184,18 +184,24 @@ def _licenses(facts: CardFacts) -> str:
 
 
 def build_part(facts: CardFacts) -> str:
-    """Tell the parameters beside those of the paper, and the versions."""
-    rows = []
+    """Tell the parameters beside those of the paper, the differing ones first, and the versions."""
+    rows, differing = [], []
     for name in sorted(facts.parameters):
         here, paper = _value(facts.parameters[name]), _value(facts.paper.get(name, ""))
-        differs = name in facts.paper and facts.parameters[name] != facts.paper[name]
-        why = _REASONS.get(name, _OWN) if differs else ""
-        rows.append((text(name), f"**{here}**" if differs else here, paper, why))
+        if name in facts.paper and facts.parameters[name] != facts.paper[name]:
+            differing.append((text(name), f"**{here}**", paper, _REASONS.get(name, _OWN)))
+        else:
+            rows.append((text(name), here))
     versions = ", ".join(f"{name} {facts.versions[name]}" for name in sorted(facts.versions))
     return "\n\n".join(
         [
-            f"Seed {facts.seed}. Bold: other than in the paper.",
-            table(("parameter", "here", "paper", "why"), rows),
+            f"Seed {facts.seed}.",
+            table(("parameter", "here", "paper", "why"), differing)
+            if differing
+            else "No parameter is other than in the paper.",
+            "<details><summary>Parameters that are as in the paper</summary>",
+            table(("parameter", "value"), rows),
+            "</details>",
             f"Made with {text(versions)}." if versions else "Versions were not recorded.",
         ]
     )
@@ -216,10 +222,6 @@ def _value(raw: object) -> str:
     if isinstance(raw, (list, tuple)):
         return text(", ".join(str(one) for one in raw))
     return text(str(raw))
-
-
-def _bytes(facts: CardFacts, config: str) -> str:
-    return megabytes(bytes_of(facts, config))
 
 
 def bytes_of(facts: CardFacts, config: str) -> int:

@@ -18,6 +18,7 @@ from cytoimagenet_hf.hub.cards import (
     refresh_card,
     render_card,
 )
+from tests.loopback.cards import card_errors
 
 FILE = "data/default/train-open-0badc0de-00000.parquet"
 
@@ -145,9 +146,94 @@ def test_tables_hold_the_facts():
     assert "| 0 | nucleus | cell_visible | 2 | 4 |" in parts["labels"]
     assert "| cell_visible | 1 | 2 | 4 |" in parts["labels"]
     assert "| rendering | dim | 1,234 |" in parts["exclusions"]
-    assert "| min-fields | **10** | 287 |" in parts["build"]
-    assert "| seed | 0 | 0 |" in parts["build"]
+    assert "| min-fields | **10** | 287 | set for this build |" in parts["build"]
+    assert "| seed | 0 |" in parts["build"]
     assert "[CC0 1.0](https://creativecommons.org/publicdomain/zero/1.0/)" in parts["sources"]
+
+
+def test_first_lines_tell_what_it_is_its_size_and_its_terms():
+    """Before the code stand crops, classes, MB of each config that people load, and terms."""
+    sizes = [
+        SizeFacts(config="default", split="train", terms="open", rows=4, bytes=2_500_000),
+        SizeFacts(config="default", split="train", terms="local", rows=3, bytes=1_000_000),
+        SizeFacts(config="tiny", split="train", terms="open", rows=4, bytes=42_400),
+    ]
+    files = {"default": {"train": [FILE]}, "tiny": {"train": [FILE]}}
+    card = render_card(facts(sizes=sizes, data_files=files))
+    status = generated_parts(card)["status"]
+    assert "7 crops in 1 class from 1 source" in status
+    assert "Sizes: `default` 3.5 MB, `tiny` 42 kB. Crops by terms: 4 open, 3 local" in status
+    assert card.index("Sizes: ") < card.index("load_dataset(") < card.index("## Configs")
+
+
+def test_configs_tell_what_a_load_transfers():
+    """Sides and numbers are those of the build; one source alone is told for both ends."""
+    files = {"default": {"train": [FILE]}, "tiny": {"train": [FILE]}}
+    (size,) = facts().sizes
+    given = {
+        "data_files": files,
+        "sizes": [size, dataclasses.replace(size, config="tiny", bytes=300_000)],
+        "parameters": {"tiny_side": 32, "tiny_labels": 5, "tiny_crops": 7},
+        "transfers": {("few", "CC0 1.0"): 200_000, ("many", "a"): 1_000_000, ("many", "b"): 1},
+    }
+    part = generated_parts(render_card(facts(**given)))["configs"]
+    assert "| `default` | 2.5 MB | 4 | the crops as they were cut |" in part
+    assert "| `tiny` | 0.3 MB | 4 | up to 5 labels with up to 7 crops each" in part
+    assert "longest side at most 32 pixels" in part
+    assert "from 0.2 MB (`few`) to 1.0 MB (`many`)" in part
+    assert "{" not in part
+
+
+def test_sources_are_folded_under_a_sum_by_license():
+    """What is long is folded; each row tells what loading it alone transfers."""
+    sources = [source(), source(name="b", license="CC BY 4.0", crops=6)]
+    moved = {("b", "CC BY 4.0"): 1_500_000}
+    part = generated_parts(render_card(facts(sources=sources, transfers=moved)))["sources"]
+    assert (
+        "| [CC0 1.0](https://creativecommons.org/publicdomain/zero/1.0/) | open | 1 | 4 |" in part
+    )
+    before, _, folded = part.partition("<details><summary>2 sources")
+    assert "Nobody 2020" not in before
+    assert "| 2 | 6 | 1.5 MB | Nobody 2020 |" in folded
+    assert folded.endswith("</details>\n")
+
+
+def test_pictures_stand_in_the_card_only_where_they_are():
+    """Each has a text for those who don't see it, which tells of simulated data too."""
+    both = ("pictures/classes.png", "pictures/labels.png")
+    part = generated_parts(render_card(facts(pictures=both, simulated=True)))["labels"]
+    for path in both:
+        assert re.search(rf"!\[Simulated data: [a-z ,]+\]\({path}\)", part)
+    assert "pictures" not in render_card(facts())
+
+
+def test_reasons_stand_beside_what_departs_from_the_paper():
+    """A preset's reason is told, and a preset equal to the paper has no such table."""
+    other = {"allocation": "equal", "seed": 0}
+    paper = {"allocation": "proportional", "seed": 0}
+    part = generated_parts(render_card(facts(parameters=other, paper=paper)))["build"]
+    assert "| allocation | **equal** | proportional | proportional shares leave rare" in part
+    same = generated_parts(render_card(facts(parameters=paper, paper=paper)))["build"]
+    assert "No parameter is other than in the paper." in same
+
+
+@pytest.mark.parametrize("field", ["name", "title", "database", "license", "citation"])
+@pytest.mark.parametrize("hub_id", ["", "lab/cells"])
+def test_hostile_facts_of_a_source_break_nothing(field, hub_id):
+    """HTML, Markdown, YAML and marks in a source's words leave the block and the parts whole."""
+    raw = 'x`|<script>*[a](b)\n---\nlicense: mit\n<!-- /generated:sources -->\n"{{ 1 }}'
+    card = render_card(facts(sources=[source(**{field: raw})], hub_id=hub_id))
+    assert generated_parts(card).keys() == generated_parts(render_card(facts())).keys()
+    assert "<script>" not in card
+    assert card_errors(card, "dataset") == []
+    assert front(card)["license"] == ("other" if field == "license" else "cc0-1.0")
+
+
+def test_the_hub_accepts_every_card():
+    """Its validation finds nothing in a mixed, simulated and published card."""
+    mixed = [source(), source(name="b", license="CC BY-NC 4.0", terms="noncommercial")]
+    for given in ({}, {"simulated": True, "sources": mixed}, {"hub_id": "lab/cells"}):
+        assert card_errors(render_card(facts(**given)), "dataset") == []
 
 
 def test_every_column_is_explained():
