@@ -29,9 +29,10 @@ def score(
     encoders: Annotated[
         list[str] | None,
         typer.Option(
-            help="intensity, random, imagenet, cytoimagenet, a name of timm's, hf-hub:ID, "
-            "local-dir:DIR, transformers:ID, file.py:function (runs the file), and a+b for joined "
-            "features. Default: those of the design that can be had."
+            help="intensity, random, imagenet, imagenet-lite0, cytoimagenet, a name of timm's, "
+            "hf-hub:ID, local-dir:DIR, transformers:ID, file.py:function (runs the file), and a+b "
+            "for joined features. Default: intensity, random, imagenet, cytoimagenet and two "
+            "fusions, of which those are left out that can't be had."
         ),
     ] = None,
     modes: Annotated[

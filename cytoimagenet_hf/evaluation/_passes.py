@@ -54,9 +54,10 @@ class Log:
     notes: list[str] = field(default_factory=list)  # left out, as nobody asked for it
 
     def miss(self, message: str) -> None:
-        """Keep and tell what couldn't be scored."""
-        self.missing.append(message)
-        self.say(message)
+        """Keep and tell what couldn't be scored, once though it is so of every seed."""
+        if message not in self.missing:
+            self.missing.append(message)
+            self.say(message)
 
     def note(self, message: str) -> None:
         """Keep and tell what is left out."""

@@ -187,9 +187,10 @@ def _counts(scores: Sequence[Score]) -> Section:
     """List what was counted, and what not with its reason, once for scores that agree."""
     seen: dict[tuple[str, ...], list[str]] = {}
     for score in scores:
+        unscorable = score.unscorable.items()
         lost = [
-            *(f"{reason}: {count:,} queries" for reason, count in score.unscorable.items()),
-            *(f"{reason}: {count:,} images" for reason, count in score.left_out.items()),
+            *(f"{reason}: {_number(n, 'query', 'queries')}" for reason, n in unscorable),
+            *(f"{reason}: {_number(n, 'image', 'images')}" for reason, n in score.left_out.items()),
             *(f"{reason}: {count:,} not in the task" for reason, count in score.dropped.items()),
         ]
         clusters = f"{score.clusters:,}" if score.clusters else "none known"
@@ -230,6 +231,10 @@ def examples(facts: Facts) -> dict[Row, Score]:
 
 def _name(row: Row, score: Score) -> str:
     return f"{row} [simulated]" if score.simulated else str(row)
+
+
+def _number(count: int, one: str, many: str) -> str:
+    return f"{count:,} {one if count == 1 else many}"
 
 
 def _percent(share: float) -> str:

@@ -169,8 +169,8 @@ def _csv(path: Path) -> _Table:
     for name, column in zip(rest.column_names, rest.columns, strict=True):
         if not _is_number(column.type) or column.null_count:
             raise FeaturesError(
-                f"{path}: column {name!r} holds {column.type}, {column.null_count} empty; there "
-                f"must be only numbers beside `id`."
+                f"{path}: column {name!r} holds {column.type}, {column.null_count} empty or NaN; "
+                f"there must be only numbers beside `id`."
             )
     values = np.empty((table.num_rows, rest.num_columns), np.float32)
     with np.errstate(over="ignore"):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cytoimagenet_hf import files
-from cytoimagenet_hf.errors import TaskNotFoundError
+from cytoimagenet_hf.errors import FeaturesError, TaskNotFoundError
 from cytoimagenet_hf.evaluation import comparing, results
 from cytoimagenet_hf.evaluation._passes import (
     Job,
@@ -77,6 +77,7 @@ def run(
         lineup = assemble(config.encoders, seeds=config.seeds, device=config.device, say=say)
     for name, why in lineup.left_out.items():
         log.note(f"{name} is left out: {why}")
+    _tell_left_out(opened, log)
     scored: Scored = []
     points: list[Points] = []
     for one in opened:
@@ -92,7 +93,10 @@ def run(
 
 
 def _open(config: RunConfig, log: Log) -> list[Opened]:
-    """Open all tasks before anything is embedded."""
+    """Open all tasks before anything is embedded, and see that features are there."""
+    for path in config.features:
+        if not path.is_file():
+            raise FeaturesError(f"{path}: no such file of features.")
     if config.labels is not None:
         if len(config.tasks) != 1 or not config.features or config.encoders:
             raise ValueError(
@@ -109,6 +113,13 @@ def _open(config: RunConfig, log: Log) -> list[Opened]:
     for message in missing:
         log.miss(message)
     return opened
+
+
+def _tell_left_out(opened: Sequence[Opened], log: Log) -> None:
+    for one in opened:
+        if one.images.dropped:
+            counts = (f"{why}: {count:,}" for why, count in sorted(one.images.dropped.items()))
+            log.say(f"{one.task.name}: {len(one.images):,} images; left out: {', '.join(counts)}")
 
 
 def _finish(

@@ -244,7 +244,7 @@ def _add(record: _Record, line: _Line, planes: list[Plane]) -> None:
             raise line.error(
                 "path",
                 f"{plane.path!r} page {plane.page} repeats a plane of {earlier}. Several cells of "
-                f"one image need an id each, or no column id.",
+                f"one image need a box each, and an id each where there is a column id.",
             )
         if record.planes and plane.box != record.planes[0].box:
             raise line.error("x_min", f"the box differs from {earlier}.")

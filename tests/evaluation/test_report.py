@@ -142,7 +142,7 @@ def test_what_was_not_counted_is_listed_with_its_reason(tmp_path):
 
     score = summarize(setting(), images, [some_features(images)], outcome)
     _, text = pages(tmp_path, facts([(score, outcome)], notes=["cyclops: no images at DIR"]))
-    assert "too few neighbors: 1 queries; no label: 2 not in the task" in text
+    assert "too few neighbors: 1 query; no label: 2 not in the task" in text
     assert "cyclops: no images at DIR" in text.partition("## Not scored")[2]
 
 

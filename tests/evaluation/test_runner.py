@@ -93,6 +93,15 @@ def test_files_of_a_run(tmp_path):
     assert len(told) == 2
 
 
+def test_images_that_a_task_leaves_out_are_told(tmp_path):
+    """Reasons and counts come before the first score."""
+    one = opened(protocols=(LOO,))
+    lacking = dataclasses.replace(one.images, dropped={"missing channel file (dna)": 2, "DMSO": 1})
+    told = []
+    runner.run(config(tmp_path, dataclasses.replace(one, images=lacking)), told.append)
+    assert told[0].endswith(" images; left out: DMSO: 1, missing channel file (dna): 2")
+
+
 def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch):
     """A second run computes neither features nor scores, and gives the same ones."""
     first = runner.run(config(tmp_path))

@@ -173,7 +173,9 @@ def _protocols(
         raise TableError(f"{table}: all images are in the split {TRAIN!r}; nothing is left to ask.")
     most = splits[TRAIN] if tests else len(found) - 1
     if not 1 <= k <= most:
-        raise ValueError(f"k={k} neighbors are wanted; {table} has {most} images to search.")
+        raise ValueError(
+            f"k={k} neighbors are wanted; {table} has {most} images to search. Ask for fewer."
+        )
     plain = "leave-group-out" if grouped else "leave-one-out"
     return tuple(
         Protocol(
