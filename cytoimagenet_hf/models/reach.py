@@ -7,6 +7,7 @@ import difflib
 import queue
 import re
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 from cytoimagenet_hf.errors import EncoderError
@@ -102,14 +103,21 @@ def check_timm(name: str, *, pretrained: bool, instead: str) -> None:
         check_hub(hub_id, name, instead)
 
 
+def _near(name: str, known: Sequence[str]) -> list[str]:
+    """Names that look like `name`, best first; of equally good ones b0 before b8."""
+    found = difflib.get_close_matches(name, known, n=20) or ["tf_efficientnet_b0"]
+    likeness = {one: difflib.SequenceMatcher(None, one, name).ratio() for one in found}
+    return sorted(found, key=lambda one: (-likeness[one], one))[:3]
+
+
 def _hub_id(name: str, pretrained: bool) -> str | None:
     """Look up where the weights of a timm name stand; None where none are wanted."""
     import timm
 
     base, _, _ = name.partition(".")
     if not timm.is_model(base):
-        near = difflib.get_close_matches(base, timm.list_models(), n=3) or ["tf_efficientnet_b0"]
-        raise ValueError(f"Unknown timm model {name!r}. Did you mean {', '.join(near)}?")
+        near = ", ".join(_near(base, timm.list_models()))
+        raise ValueError(f"Unknown timm model {name!r}. Did you mean {near}?")
     if not pretrained:
         return None
     try:

@@ -165,7 +165,7 @@ def test_dead_hub_is_told_in_two_seconds(spec):
         ("imagenet-lite9", "lite0, lite1, lite2"),
         ("resnet5O", "Did you mean resnet50"),
         ("tf_efficientnet_b0.in2k", r"no pretrained weights.*tf_efficientnet_b0\.in1k"),
-        ("random:efficientnet_bO", "Did you mean efficientnet_b"),
+        ("random:efficientnet_bO", "Did you mean efficientnet_b0, "),
         ("local-dir:nowhere", r"no config\.json"),
         ("transformers:../nowhere", "neither a folder nor OWNER/NAME"),
     ],
