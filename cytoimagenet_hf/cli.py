@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cytoimagenet_hf.commands.embeddings import add_embeddings
 from cytoimagenet_hf.commands.options import PROCESSORS as _PROCESSORS
 from cytoimagenet_hf.commands.options import Json
 from cytoimagenet_hf.commands.publishing import publish
@@ -372,6 +373,7 @@ def reproduce(
 
 
 app.command()(publish)
+app.command("add-embeddings")(add_embeddings)
 app.command()(score)
 app.command()(pull)
 

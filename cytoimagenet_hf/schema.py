@@ -58,6 +58,8 @@ PUBLISHED_COLUMNS = (
     "license",
     "terms",
 )
+EMBEDDING_TYPES = ("float16", "float32")
+EMBEDDINGS = "embeddings-"  # what the names of configs with embeddings begin with
 POINTER_COLUMNS = ("shard", "row_group", "row")  # in config `metadata`: where each crop's image is
 
 
@@ -108,3 +110,23 @@ def features(
     if pointers:
         columns |= {"shard": text, "row_group": whole, "row": whole}
     return Features(columns)
+
+
+def embedding_features(labels: Sequence[str], dim: int, dtype: str) -> datasets.Features:
+    """Return the schema of a config with embeddings.
+
+    Args:
+        labels: class names in the order of their integers.
+        dim: length of the vectors.
+        dtype: one of `EMBEDDING_TYPES`.
+    """
+    from datasets import ClassLabel, Features, List, Value
+
+    return Features(
+        {
+            "image_id": Value("string"),
+            "label": ClassLabel(names=list(labels)),
+            "embedding": List(Value(dtype), length=dim),
+            "pixel_sha256": Value("string"),
+        }
+    )

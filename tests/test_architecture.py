@@ -131,6 +131,7 @@ def test_floors_import_downwards(floor):
         "__init__.py",
         "cli.py",
         "commands/options.py",
+        "commands/embeddings.py",
         "commands/publishing.py",
         "commands/scoring.py",
     ],

@@ -69,7 +69,7 @@ def assemble(material: Material, output: Path) -> Assembled:
         crop.group: SPLITS[1] if crop.group in split.validation else SPLITS[0] for crop in crops
     }
     settle(output)
-    aside = _aside(output)
+    aside = aside_of(output)
     if material.base:
         carry_over(material.base, aside)
     writer = ConfigWriter(material, names, split_of, crops, aside)
@@ -84,7 +84,7 @@ def assemble(material: Material, output: Path) -> Assembled:
     former = output / "README.md"
     prose = former.read_text(encoding="utf-8") if former.exists() else ""
     manifest = write_documents(aside, material, contents, prose=prose)
-    _swap(aside, output)
+    swap(aside, output)
     return Assembled(contents=contents, split=split, split_of=split_of, manifest_sha256=manifest)
 
 
@@ -97,7 +97,7 @@ def settle(output: Path) -> None:
     Raises:
         DiskError: the system refuses.
     """
-    aside, old = _aside(output), _old(output)
+    aside, old = aside_of(output), _old(output)
     with files.disk_errors(output):
         if old.exists() and not output.exists():
             old.rename(output)
@@ -174,7 +174,7 @@ def _nothing_left(material: Material, out: Exclusions) -> str:
     )
 
 
-def _swap(aside: Path, output: Path) -> None:
+def swap(aside: Path, output: Path) -> None:
     """Put the new folder in the place of the old one; `settle` heals a swap that was cut short."""
     old = _old(output)
     with files.disk_errors(output):
@@ -186,7 +186,7 @@ def _swap(aside: Path, output: Path) -> None:
             shutil.rmtree(old)
 
 
-def _aside(output: Path) -> Path:
+def aside_of(output: Path) -> Path:
     """Where a new folder grows; hidden, so that it's nobody's own."""
     return output.with_name(f".{output.name}.part")
 

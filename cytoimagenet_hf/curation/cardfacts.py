@@ -17,6 +17,7 @@ from cytoimagenet_hf.curation.parameters import preset
 from cytoimagenet_hf.curation.selection import Crop
 from cytoimagenet_hf.curation.shards import Shard
 from cytoimagenet_hf.hub import cards
+from cytoimagenet_hf.hub._embeddings import embeddings_of
 from cytoimagenet_hf.hub.licenses import terms_of
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def card_facts(
         exclusions=contents.exclusions.counts(),
         simulated=material.simulated,
         appended=material.base is not None,
+        embeddings=embeddings_of(material.base.build) if material.base else {},
         transfers=transfers(folder, [one.path for one in contents.written]),
     )
 

@@ -13,8 +13,9 @@ from cytoimagenet_hf.curation.selection import Crop
 from cytoimagenet_hf.curation.shards import Part, Row, Shard
 from cytoimagenet_hf.errors import BuildError
 from cytoimagenet_hf.hub.licenses import commercial_terms, terms_of
-from cytoimagenet_hf.schema import CATEGORIES, PUBLISHED_COLUMNS, SPLITS, features
+from cytoimagenet_hf.schema import CATEGORIES, EMBEDDINGS, PUBLISHED_COLUMNS, SPLITS, features
 
+_ORDER = ("default", "small", "tiny", "metadata", "commercial", "commercial_small")
 _COMMERCIAL = {"default": "commercial", "small": "commercial_small"}  # same files, by their terms
 
 
@@ -160,7 +161,8 @@ def data_files(written: Sequence[Shard]) -> dict[str, dict[str, list[str]]]:
     also where it went on from a release.
     """
     found: dict[str, dict[str, list[str]]] = {}
-    for config in ("default", "small", "tiny", "metadata", "commercial", "commercial_small"):
+    embedded = sorted({one.config for one in written if one.config.startswith(EMBEDDINGS)})
+    for config in (*_ORDER, *embedded):
         for split in SPLITS:
             paths = sorted(
                 shard.path

@@ -12,6 +12,7 @@ from cytoimagenet_hf.curation.papers import BUILD, CARD, LABEL_REPORT, SUMS, Pap
 from cytoimagenet_hf.curation.shardcheck import FACTS, NAME, ShardFacts
 from cytoimagenet_hf.curation.shards import Shard
 from cytoimagenet_hf.hashing import fingerprint
+from cytoimagenet_hf.hub._embeddings import embeddings_of
 from cytoimagenet_hf.hub.cards import content_fingerprint
 from cytoimagenet_hf.hub.croissant import CROISSANT
 from cytoimagenet_hf.schema import SPLITS
@@ -39,6 +40,7 @@ def check_across(files: Sequence[ShardFacts], papers: Papers, findings: Findings
     for config in CONFIGS[1:]:
         _check_against(config, by_config[config], whole, first, findings)
         _check_lacking(config, by_config, broken, findings)
+    _check_embeddings(named, papers, by_config, broken, findings)
     _check_splits(whole, findings)
     _check_labels(by_config, papers, findings)
     _check_duplicates(whole, findings)
@@ -193,6 +195,41 @@ def _claims(config: str, smaller: str | None) -> Iterator[tuple[str, str, str]]:
 def _part(path: str) -> tuple[str, str]:
     name = NAME.fullmatch(path)
     return (name["split"], name["terms"]) if name else ("", "")
+
+
+def _check_embeddings(
+    files: Sequence[ShardFacts],
+    papers: Papers,
+    by_config: Mapping[str, Rows],
+    broken: Collection[str],
+    findings: Findings,
+) -> None:
+    """Embeddings are of these pixels, and all crops of the builds that are listed have some."""
+    for config, about in embeddings_of(papers.build).items():
+        rows, whole = _rows(files, config), by_config[about.config]
+        _check_unique(rows, findings)
+        known = {
+            image_id: (_home(path), label, sha256)
+            for image_id, path, label, sha256 in _columns(
+                whole, "image_id", "path", "label", "pixel_sha256"
+            )
+        }
+        for number, image_id in enumerate(rows["image_id"]):
+            found = _home(rows["path"][number]), rows["label"][number], rows["pixel_sha256"][number]
+            expected = known.get(image_id)
+            if expected is None and about.config not in broken:
+                findings.add("embedding of no crop", **_at(rows, number))
+            elif expected and expected != found:
+                findings.add("embedding of another image", expected, found, **_at(rows, number))
+        there = set(rows["image_id"])
+        for number, image_id in enumerate(whole["image_id"] if config not in broken else ()):
+            if image_id not in there and _home(whole["path"][number])[-1] in about.builds:
+                findings.add(f"crop that `{config}` lacks", **_at(whole, number))
+
+
+def _home(path: str) -> tuple[str, str, str]:
+    name = NAME.fullmatch(path)
+    return (name["split"], name["terms"], name["build"]) if name else ("", "", "")
 
 
 def _check_splits(rows: Rows, findings: Findings) -> None:

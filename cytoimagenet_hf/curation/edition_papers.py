@@ -19,7 +19,13 @@ from cytoimagenet_hf.curation.cardfacts import transfers
 from cytoimagenet_hf.curation.configs import data_files
 from cytoimagenet_hf.curation.documents import LABELS
 from cytoimagenet_hf.curation.editions import Edition, crops_by, other_files
-from cytoimagenet_hf.curation.papers import BUILD, CARD, EXCLUSION_REPORT, LABEL_REPORT, SUMS
+from cytoimagenet_hf.curation.papers import (
+    BUILD,
+    CARD,
+    EXCLUSION_REPORT,
+    LABEL_REPORT,
+    SUMS,
+)
 from cytoimagenet_hf.curation.parameters import preset
 from cytoimagenet_hf.curation.pictures import PICTURES, write_pictures
 from cytoimagenet_hf.curation.reproduce import parameters_of
@@ -27,6 +33,7 @@ from cytoimagenet_hf.curation.selection import EXCLUSIONS
 from cytoimagenet_hf.curation.shardcheck import NAME
 from cytoimagenet_hf.curation.shards import Shard
 from cytoimagenet_hf.hub import cards
+from cytoimagenet_hf.hub._embeddings import embeddings_of
 from cytoimagenet_hf.hub.croissant import CROISSANT, render_croissant
 
 WITHHELD = ("publishing", "terms")  # stage and reason in the list of exclusions
@@ -187,6 +194,7 @@ def _facts(
         exclusions=exclusions,
         appended=len(build["lineage"]) > 1,
         simulated=build["simulated"],
+        embeddings=embeddings_of(build),
         transfers=transfers(edition.folder, edition.shards),
         hub_id=hub_id,
     )

@@ -32,7 +32,7 @@ from cytoimagenet_hf.hashing import pixel_sha256
 from cytoimagenet_hf.hub.cards import content_fingerprint
 from cytoimagenet_hf.imaging import png
 from cytoimagenet_hf.imaging.resize import shrink
-from cytoimagenet_hf.schema import POINTER_COLUMNS
+from cytoimagenet_hf.schema import EMBEDDINGS, POINTER_COLUMNS
 
 # `metadata` has all columns of `default` and where its rows are; `small` is the last resort.
 _KNOWING = ("metadata", "default", "small")
@@ -71,7 +71,7 @@ def repair(
     _check_papers(folder, papers)
     suspects = sorted({one.path for one in report.findings} - {CARD, SUMS})
     wrong = [path for path in suspects if not _is_whole(folder, path, papers)]
-    damaged = [path for path in wrong if NAME.fullmatch(path) and path in papers.sums]
+    damaged = [path for path in wrong if _is_of_images(path) and path in papers.sums]
     failed = {path: _why_not(path, papers) for path in wrong if path not in damaged}
     if papers.card_sha256 != papers.build.get("card_sha256"):
         failed[CARD] = _why_not(CARD, papers)
@@ -111,7 +111,14 @@ def _is_whole(folder: Path, path: str, papers: Papers) -> bool:
         return False
 
 
+def _is_of_images(path: str) -> bool:
+    name = NAME.fullmatch(path)
+    return name is not None and not name["config"].startswith(EMBEDDINGS)
+
+
 def _why_not(path: str, papers: Papers) -> str:
+    if NAME.fullmatch(path) and path in papers.sums:
+        return "embeddings are no raw data; make them again (add-embeddings --replace)"
     if path in papers.sums or path == CARD:
         return "only shards can be rendered again; copy this file again, or build again"
     return "it is not of this build; remove it"

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from cytoimagenet_hf import hashing
 from cytoimagenet_hf.curation import shards
@@ -24,10 +25,18 @@ from cytoimagenet_hf.curation.rewriting import framing_damage, open_checked, rea
 from cytoimagenet_hf.hub.licenses import terms_of
 from cytoimagenet_hf.imaging import png
 from cytoimagenet_hf.imaging.resize import shrink
-from cytoimagenet_hf.schema import CATEGORIES, POINTER_COLUMNS, SPLITS, TERMS, features
+from cytoimagenet_hf.schema import (
+    CATEGORIES,
+    EMBEDDINGS,
+    POINTER_COLUMNS,
+    SPLITS,
+    TERMS,
+    embedding_features,
+    features,
+)
 
 NAME = re.compile(
-    r"data/(?P<config>default|small|tiny|metadata)/"
+    rf"data/(?P<config>default|small|tiny|metadata|{EMBEDDINGS}[a-z0-9]+(?:[.-][a-z0-9]+)*)/"
     rf"(?P<split>{'|'.join(SPLITS)})-(?P<terms>{'|'.join(TERMS)})-(?P<build>[0-9a-f]{{8}})"
     r"-(?P<number>\d{5,})\.parquet"
 )
@@ -63,6 +72,7 @@ class ShardJob:
     sha256: str  # as SHA256SUMS has it; empty: not listed
     classes: tuple[Class, ...]  # empty: unknown
     sides: tuple[int, int]  # longest sides in `small` and `tiny`; 0: unknown
+    vectors: tuple[int, str] = (0, "")  # dim and dtype of embeddings; 0: this is no such file
 
 
 @dataclass(slots=True, kw_only=True)
@@ -118,6 +128,9 @@ def _check_file(job: ShardJob, facts: ShardFacts, findings: Findings) -> None:
     rows: list[dict[str, Any]] = []
     with open_checked(job.folder / job.path) as file:
         facts.rows = file.metadata.num_rows
+        if name["config"].startswith(EMBEDDINGS):
+            facts.table = _check_vectors(file, job, findings)
+            return
         schema = expected_schema(job.classes, name["config"])
         if not file.schema_arrow.equals(schema):
             findings.add("columns", schema.names, file.schema_arrow.names)
@@ -135,6 +148,49 @@ def _check_file(job: ShardJob, facts: ShardFacts, findings: Findings) -> None:
             facts.images += len(checked) if name["config"] != "metadata" else 0
             tables.append(pa.Table.from_pylist(checked, schema=FACTS))
     facts.table = pa.concat_tables([facts.table, *tables])
+
+
+def _check_vectors(file: pq.ParquetFile, job: ShardJob, findings: Findings) -> pa.Table:
+    """Check a file of embeddings; whose pixels they are of is compared across files."""
+    tables = [FACTS.empty_table()]
+    if not job.vectors[0]:
+        findings.add("embeddings that build.json doesn't list")
+        return tables[0]
+    schema = embedding_features([one.text for one in job.classes], *job.vectors).arrow_schema
+    if [_kind(one) for one in file.schema_arrow] != [_kind(one) for one in schema]:
+        findings.add("columns", schema.names, file.schema_arrow.names)
+        return tables[0]
+    if job.classes and file.schema_arrow.metadata != schema.metadata:
+        findings.add("features", "those of labels.parquet", "others")
+    for group in range(file.num_row_groups):
+        try:
+            rows = read_group(file, group, ["image_id", "label", "pixel_sha256"])
+            column = file.read_row_group(group, ["embedding"])["embedding"].combine_chunks()
+            values = column.flatten().to_numpy(zero_copy_only=False).reshape(len(rows), -1)
+        except UNREADABLE as error:
+            findings.add("unreadable", found=told(error), at=(group, None, ""))
+            continue
+        finite = np.isfinite(values).all(axis=1)
+        checked = []
+        for number, row in enumerate(rows):
+            at = (group, number, str(row["image_id"]))
+            if _has_null(row):
+                findings.add("missing value", at=at)
+                continue
+            if not finite[number]:
+                findings.add("embedding that isn't finite", at=at)
+            place = {"place": f"{job.path} {group} {number}", "row_group": group, "row": number}
+            checked.append(row | place)
+        tables.append(pa.Table.from_pylist(checked, schema=FACTS))
+    return pa.concat_tables(tables)
+
+
+def _kind(field: pa.Field) -> tuple[object, ...]:
+    """Name and type of a column; of items of fixed lists Parquet keeps no name."""
+    kind = field.type
+    if pa.types.is_fixed_size_list(kind):
+        return field.name, kind.list_size, kind.value_type
+    return field.name, kind
 
 
 def _check_rows(
@@ -260,7 +316,7 @@ def _digest(values: list[Any]) -> int:
 def _tell_framing(job: ShardJob, findings: Findings) -> None:
     """Tell of damage that hurts no row: to page headers, footer or page index."""
     name = NAME.fullmatch(job.path)
-    if name is None or not job.classes:
+    if name is None or not job.classes or job.vectors[0]:
         return
     schema = expected_schema(job.classes, name["config"])
     try:

@@ -200,13 +200,13 @@ def _groups(sizes: Sequence[int], parameters: Parameters) -> Iterator[tuple[int,
 def open_writer(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
     """Open a Parquet writer whose file appears when it is complete."""
     names = _leaves(schema)
-    texts = [name for name in names if not name.startswith("image.")]
+    texts = [name for name in names if not name.startswith(("image.", "embedding."))]
     with (
         files.replacing(path) as aside,
         pq.ParquetWriter(
             aside,
             schema,
-            # PNG doesn't get smaller, and uncompressed bytes of a row stay where they are.
+            # Neither PNG nor embeddings get smaller, and uncompressed bytes stay where they are.
             compression={name: "SNAPPY" if name in texts else "NONE" for name in names},
             use_dictionary=texts,
             write_statistics=texts,  # of images they would be copies of the smallest and largest

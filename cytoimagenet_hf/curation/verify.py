@@ -24,6 +24,7 @@ from cytoimagenet_hf.curation.papers import Papers, read_papers
 from cytoimagenet_hf.curation.progress import Progress, Silent
 from cytoimagenet_hf.curation.shardcheck import NAME, ShardFacts, ShardJob, check_shard
 from cytoimagenet_hf.errors import DatasetNotAvailableError
+from cytoimagenet_hf.hub._embeddings import embeddings_of
 
 __all__ = ["Finding", "VerifyReport", "verify"]
 
@@ -82,6 +83,7 @@ def shard_jobs(folder: Path, paths: list[str], papers: Papers) -> list[ShardJob]
     known = parameters if isinstance(parameters, dict) else {}
     sides = [known.get(name) for name in ("small_side", "tiny_side")]
     small, tiny = (side if type(side) is int and side > 0 else 0 for side in sides)
+    vectors = {name: (one.dim, one.dtype) for name, one in embeddings_of(papers.build).items()}
     return [
         ShardJob(
             folder=folder,
@@ -89,6 +91,7 @@ def shard_jobs(folder: Path, paths: list[str], papers: Papers) -> list[ShardJob]
             sha256=papers.sums.get(path, ""),
             classes=papers.classes_of(_build_of(path)),
             sides=(small, tiny),
+            vectors=vectors.get(path.split("/")[1], (0, "")),
         )
         for path in sorted(paths)
     ]

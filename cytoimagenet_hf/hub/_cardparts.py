@@ -34,6 +34,7 @@ _REASONS = {  # why a preset departs from the paper, by parameter
     "min_crops": "a class with few crops can be left out by whoever loads it",
 }
 _OWN = "set for this build"
+_REVISION = 16  # digits of a revision shown; build.json has it whole
 _SMALL = 100_000  # bytes under which MB with one digit say too little
 
 
@@ -76,11 +77,41 @@ def configs_part(facts: CardFacts) -> str:
         for config in declared_files(facts)
     ]
     told = table(("config", "load transfers", "crops", "what"), rows)
-    return f"{told}\n\n{_one_source(facts)}" if facts.transfers else told
+    parts = [told]
+    if facts.transfers:
+        parts.append(_one_source(facts))
+    if shown := [one for one in declared_files(facts) if one in facts.embeddings]:
+        parts.append(_embeddings(facts, shown))
+    return "\n\n".join(parts)
+
+
+def _embeddings(facts: CardFacts, shown: Sequence[str]) -> str:
+    """Tell what encoder each config of embeddings is of."""
+    rows = []
+    for config in shown:
+        one = facts.embeddings[config]
+        rows.append(
+            (
+                f"`{config}`",
+                text(one.encoder),
+                f"`{text(one.revision[:_REVISION])}`",
+                f"{one.dim:,} {one.dtype}",
+                f"`{one.config}`, {text(one.mode)}",
+                text(one.license) or "not stated",
+            )
+        )
+    names = ("config", "encoder", "revision", "dimensions", "images", "license of the weights")
+    return (
+        "Embeddings stand beside the images, so that nobody needs a GPU to start. Columns: "
+        "`image_id`, `label`, `embedding`, and `pixel_sha256` of the image that it came from.\n\n"
+        + table(names, rows)
+    )
 
 
 def _what(facts: CardFacts, config: str) -> str:
     defaults = {"small_side": 256, "tiny_side": 128, "tiny_labels": 100, "tiny_crops": 100}
+    if config in facts.embeddings:
+        return "embeddings of the crops, see below"
     return CONFIGS.get(config, "").format_map({**defaults, **facts.parameters})
 
 

@@ -43,6 +43,21 @@ class SizeFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingFacts:
+    """One config of embeddings; build.json keeps it under `embeddings`, by the config's name."""
+
+    encoder: str  # as it was asked for
+    revision: str  # over its weights or code
+    dim: int
+    dtype: str  # one of schema.EMBEDDING_TYPES
+    config: str  # whose images they came from: default or small
+    mode: str  # what was made of the images first, as evaluation/modes.py writes it
+    preprocessing: str
+    license: str  # of the weights, as given; "" where nobody told
+    builds: Sequence[str]  # whose crops have embeddings, in the order of the lineage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CardFacts:
     """All that a card is made of; equal facts give equal bytes.
 
@@ -65,4 +80,5 @@ class CardFacts:
     # (source, license) -> bytes that travel when it is loaded alone: row groups with some of it
     transfers: Mapping[tuple[str, str], int] = field(default_factory=dict)
     pictures: Sequence[str] = ()  # paths beside the card: pictures/classes.png, pictures/labels.png
+    embeddings: Mapping[str, EmbeddingFacts] = field(default_factory=dict)  # config -> what it is
     hub_id: str = ""  # "owner/name" where it stands on the Hub; "" as long as it stands nowhere

@@ -27,7 +27,7 @@ from cytoimagenet_hf.hub._cardparts import (
     sources_part,
 )
 from cytoimagenet_hf.hub._columns import columns_part
-from cytoimagenet_hf.hub._facts import CardFacts, LabelFacts, SizeFacts, SourceFacts
+from cytoimagenet_hf.hub._facts import CardFacts, EmbeddingFacts, LabelFacts, SizeFacts, SourceFacts
 from cytoimagenet_hf.hub._folders import content_fingerprint
 from cytoimagenet_hf.hub._generated import (
     generated_parts,
@@ -37,13 +37,14 @@ from cytoimagenet_hf.hub._generated import (
     prose_sha256,
 )
 from cytoimagenet_hf.hub.licenses import terms_of
-from cytoimagenet_hf.schema import TERMS, features
+from cytoimagenet_hf.schema import TERMS, embedding_features, features
 
 if TYPE_CHECKING:
     import jinja2
 
 __all__ = [
     "CardFacts",
+    "EmbeddingFacts",
     "LabelFacts",
     "SizeFacts",
     "SourceFacts",
@@ -167,7 +168,10 @@ def _features(facts: CardFacts) -> list[dict[str, object]]:
     infos = {}
     for config in declared_files(facts):
         is_about = config == "metadata"
-        of_config = features(names, image=not is_about, pointers=is_about)
+        if one := facts.embeddings.get(config):
+            of_config = embedding_features(names, one.dim, one.dtype)
+        else:
+            of_config = features(names, image=not is_about, pointers=is_about)
         infos[config] = DatasetInfo(features=of_config, config_name=config)
     DatasetInfosDict(infos).to_dataset_card_data(data)
     found = data.to_dict()["dataset_info"]  # type: ignore[no-untyped-call]

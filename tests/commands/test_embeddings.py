@@ -1,0 +1,96 @@
+"""`cytoimagenet add-embeddings`: by an encoder, from a file, and refusals in one line."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from cytoimagenet_hf import cli
+from cytoimagenet_hf.curation.verify import verify
+from cytoimagenet_hf.evaluation.featurefiles import write_features
+from cytoimagenet_hf.evaluation.records import Features
+from tests.curation.forging import rows_of
+from tests.publishing import OPEN, build_data
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """A small data set; never change this folder."""
+    return build_data(tmp_path_factory.mktemp("plain"), OPEN)
+
+
+@pytest.fixture
+def folder(plain, tmp_path):
+    """A copy that gets embeddings."""
+    shutil.copytree(plain, tmp_path / "cytoimagenet")
+    return tmp_path / "cytoimagenet"
+
+
+def run(*arguments: object) -> int:
+    """Run `cytoimagenet add-embeddings` and return its exit status."""
+    try:
+        cli.main(["add-embeddings", *map(str, arguments)])
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def features_of(folder, *, ids=None) -> Features:
+    """Made-up features of all crops, in an order of their own."""
+    names = ids or sorted((row["image_id"] for row in rows_of(folder, "small")), reverse=True)
+    values = np.arange(2 * len(names), dtype=np.float32).reshape(-1, 2)
+    return Features(tuple(names), values, {"encoder": "Mine V2", "revision": "r1", "mode": "own"})
+
+
+def test_encoder_embeds_all_crops(folder, capsys):
+    """The outcome is told as JSON, and the folder verifies."""
+    assert run(folder, "--encoder", "intensity", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["config"], told["dim"]) == ("embeddings-intensity", 16)
+    assert told["rows"] == len(rows_of(folder, "small"))
+    report = verify(folder, workers=0)
+    assert report.is_whole
+    assert report.manifest_sha256 == told["manifest_sha256"]
+
+
+def test_file_of_features_is_joined_by_id(folder, tmp_path):
+    """Each crop gets the vector of its id; name and revision are those of the file."""
+    features = features_of(folder)
+    write_features(features, tmp_path / "own.parquet")
+    given = ("--features", tmp_path / "own.parquet", "--dtype", "float32", "--weights-license")
+    assert run(folder, *given, "CC BY-NC 4.0") == 0
+    of = dict(zip(features.ids, features.values.tolist(), strict=True))
+    rows = rows_of(folder, "embeddings-mine-v2")
+    assert {row["image_id"]: list(row["embedding"]) for row in rows} == of
+    assert "| Mine V2 | `r1` | 2 float32 | `small`, own | CC BY-NC 4.0 |" in (
+        folder / "README.md"
+    ).read_text(encoding="utf-8")
+    assert verify(folder, workers=0).is_whole
+
+
+def test_file_of_other_images_is_refused(folder, tmp_path, capsys):
+    """A crop without a vector is named in one line, and nothing is written."""
+    write_features(features_of(folder, ids=["x#whole"]), tmp_path / "own.parquet")
+    before = (folder / "SHA256SUMS").read_bytes()
+    assert run(folder, "--features", tmp_path / "own.parquet") == 2
+    assert "images have no features (first:" in capsys.readouterr().err
+    assert (folder / "SHA256SUMS").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "one of them"),
+        (("--encoder", "intensity", "--features", "x.parquet"), "one of them"),
+        (("--encoder", "intensity", "--mode", "odd"), "odd"),
+        (("--encoder", "intensity", "--dtype", "int8"), "int8"),
+        (("--features", "absent.parquet"), "absent.parquet"),
+    ],
+)
+def test_bad_input_is_one_line(folder, capsys, arguments, message):
+    """What can't be meant is told without a traceback."""
+    assert run(folder, *arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
