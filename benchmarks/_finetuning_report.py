@@ -23,10 +23,15 @@ def read_cells(to: Path) -> list[Cell]:
 
 
 def spread(values: Sequence[float]) -> str:
-    """Mean, and lowest to highest where there are several."""
-    if len(set(values)) == 1:
-        return f"{values[0]:.2f}"
-    return f"{np.mean(values):.2f} ({min(values):.2f}-{max(values):.2f})"
+    """Mean, and lowest to highest where two decimals tell them apart."""
+    low, high = f"{min(values):.2f}", f"{max(values):.2f}"
+    return low if low == high else f"{np.mean(values):.2f} ({low}-{high})"
+
+
+def sizes(cells: Sequence[Cell], key: str) -> str:
+    """Smallest and largest number of crops over seeds, as groups have unequal numbers of them."""
+    low, high = (f"{limit(one[key] for one in cells):,}" for limit in (min, max))
+    return low if low == high else f"{low}-{high}"
 
 
 def accuracy_table(cells: Sequence[Cell]) -> str:
@@ -39,13 +44,13 @@ def accuracy_table(cells: Sequence[Cell]) -> str:
         "|---|---|---:|---:|---:|" + "---:|" * len(METHODS),
     ]
     for (name, split), own in sorted(grouped.items()):
-        sizes = f"{own[0]['train']:,} / {own[0]['held_out']:,}"
         scores = [
             spread([one["accuracy"] for one in own if one["method"] == method] or [float("nan")])
             for method in METHODS
         ]
         related, majority = (spread([one[key] for one in own]) for key in ("related", "majority"))
-        lines.append(f"| {name} | {split} | {sizes} | {related} | {majority} | "
+        counts = f"{sizes(own, 'train')} / {sizes(own, 'held_out')}"
+        lines.append(f"| {name} | {split} | {counts} | {related} | {majority} | "
                      + " | ".join(scores) + " |")  # fmt: skip
     return "\n".join(lines)
 
@@ -74,8 +79,11 @@ def draw(cells: Sequence[Cell], to: Path) -> None:
     names = sorted({one["set"] for one in cells})
     figure = Figure(figsize=(9, 3 * len(names)), layout="constrained")
     for at, (name, split) in enumerate((name, split) for name in names for split in SPLITS):
-        axes = figure.add_subplot(len(names), 2, at + 1, ylim=(0, 1), title=f"{name}, by {split}")
         own = [one for one in cells if (one["set"], one["split"]) == (name, split)]
+        if not own:
+            continue
+        title = f"{name}, {'groups' if split == 'group' else 'crops'} held out"
+        axes = figure.add_subplot(len(names), 2, at + 1, ylim=(0, 1), title=title)
         for cell in own:
             style = {"color": _INK[cell["method"]], "linewidth": 1}
             label = cell["method"] if cell["seed"] == 0 else None
@@ -83,8 +91,9 @@ def draw(cells: Sequence[Cell], to: Path) -> None:
                 axes.axhline(cell["accuracy"], linestyle="--", label=label, **style)
             else:
                 axes.plot(*zip(*cell["curve"], strict=True), label=label, **style)
-        axes.axhline(own[0]["majority"] if own else 0, color="0.8", label="majority")
+        axes.axhline(own[0]["majority"], color="0.8", label="majority")
         axes.set_xlabel("step")
+        axes.set_ylabel("accuracy")
         axes.grid(alpha=0.3)
     figure.axes[0].legend()
     FigureCanvasAgg(figure)
