@@ -143,6 +143,6 @@ def next_steps(to: Path) -> str:
             "  cytoimagenet sources bbbc022        # what real data must look like",
             "  cytoimagenet build --data-root DIR  # with your own downloads",
             "  cytoimagenet train --dataset DIR    # a model of your own; --help: flags, presets",
-            "  cytoimagenet score --data-root DIR  # score any encoder; --help: names, modes, tables",
+            "  cytoimagenet score --data-root DIR  # any encoder; --help: names, modes",
         ]
     )

@@ -142,14 +142,16 @@ def _finish(
         notes=[*log.missing, *notes],
     )
     written = write_report(config.output, facts)
-    written += _write_for_hub(config, scores)
+    written += _write_for_hub(config, scores, log)
     return Run(scores=scores, pairs=pairs, missing=log.missing, notes=notes, files=written)
 
 
-def _write_for_hub(config: RunConfig, scores: Sequence[Score]) -> list[Path]:
+def _write_for_hub(config: RunConfig, scores: Sequence[Score], log: Log) -> list[Path]:
     """Write `.eval_results` of each encoder with weights of its own, for its page on the Hub."""
     written = []
     for task, dataset in sorted(config.hub_datasets.items()):
+        if any(one.task == task and one.simulated for one in scores):
+            log.note(f"{task}: nothing is written for the Hub, as its images are simulated")
         own = [one for one in scores if one.task == task and one.seed is None and not one.simulated]
         for encoder in sorted({one.encoder for one in own}):
             text = render_eval_results([one for one in own if one.encoder == encoder], dataset)

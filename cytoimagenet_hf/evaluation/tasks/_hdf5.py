@@ -126,7 +126,10 @@ class File:
 
     def other(self, what: str) -> TaskNotFoundError:
         """Build the error for a file that isn't as expected; it lists the keys that are there."""
-        return TaskNotFoundError(f"{self.path}: {what}. Keys there: {self.keys_met()}.")
+        return TaskNotFoundError(
+            f"{self.path}: {what}. Keys there: {self.keys_met()}. Export arrays under the names "
+            f"that `cytoimagenet simulate` writes, or use the TIFF copy."
+        )
 
 
 def open_parts(folder: SourceFolder, pattern: str) -> dict[str, File]:
