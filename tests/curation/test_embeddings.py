@@ -18,7 +18,7 @@ from cytoimagenet_hf.imaging import png
 from tests.curation.builds import config, raw_data, tree
 from tests.curation.forging import edit_rows, forge_sums, rows_of, shard_paths
 from tests.curation.test_editions import published
-from tests.publishing import MIXED, OPEN, SMALL, build_data
+from tests.publishing import MIXED, OPEN, SMALL, build_data, publish, put
 
 CONFIG = "embeddings-made-up"
 ABOUT = EmbeddingFacts(
@@ -251,6 +251,18 @@ def test_published_rest_carries_those_of_its_crops(embedded_once, tmp_path):
     assert {row["image_id"] for row in rows} == ids
     assert len(rows) < len(rows_of(embedded_once, CONFIG))
     assert f"`{CONFIG}`" in (there / "README.md").read_text(encoding="utf-8")
+
+
+def test_published_later_only_they_travel(tmp_path, hub_server):
+    """On a Hub that has the images no image is sent again, and what stands there is whole."""
+    folder = build_data(tmp_path, OPEN)
+    (before,) = publish(hub_server, f"{str(folder)!r}")
+    added = add_embeddings(folder, "made-up", ABOUT, embed)
+    (after,) = publish(hub_server, f"{str(folder)!r}, tag='v1.1'")
+    assert after["sent_bytes"] == added.bytes
+    assert after["kept_bytes"] == before["sent_bytes"]
+    stored = hub_server.files("datasets", "lab/cells", "v1.1")
+    assert verify(put(tmp_path / "there", stored), workers=0).findings == ()
 
 
 def test_next_release_keeps_them_and_gets_those_of_new_crops(tmp_path):
