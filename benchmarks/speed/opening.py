@@ -1,6 +1,10 @@
-"""Opening a data set of shards against a folder of images, and one row out of row groups."""
+"""Opening a data set of shards against a folder of images, one row, the first, and all of them."""
 
+import json
 import os
+import statistics
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +21,39 @@ from cytoimagenet_hf.schema import POINTER_COLUMNS, features
 
 LABELS = [f"label {number:03d}" for number in range(894)]
 SIDE = 170  # pixels; such a crop has about 30 KB, the mean of a real build
+THUMBNAIL = 64  # pixels; where the number of rows matters and not their size
+
+# What a user waits for behind `import datasets`, and what memory a whole epoch takes. In a process
+# of its own, whose folder of caches is empty at first.
+CHILD = """
+import json, re, sys, time
+import datasets
+datasets.disable_progress_bars()
+def timed(call):
+    start = time.perf_counter()
+    found = call()
+    return found, time.perf_counter() - start
+def anonymous():
+    with open("/proc/self/status") as status:
+        return int(re.search(r"RssAnon:\\s+(\\d+)", status.read())[1]) / 1024
+folder = sys.argv[1]
+def stream():
+    rows = datasets.load_dataset(folder, split="train", streaming=True)
+    return rows, next(iter(rows))["image"]
+(rows, image), first = timed(stream)
+datasets.load_dataset(folder, split="train")  # makes the cache
+found, again = timed(lambda: datasets.load_dataset(folder, split="train"))
+half, seen, halves = len(found) // 2, 0, []
+high = 0.0
+for row in rows.decode(False):
+    seen += 1
+    if seen % 500 == 0:
+        high = max(high, anonymous())
+    if seen == half:
+        halves.append(high)
+        high = 0.0
+print(json.dumps([first, again, halves[0], high, seen]))
+"""
 
 
 def image_folder(root: Path) -> list[tuple[str, int]]:
@@ -47,10 +84,10 @@ def row(file: pq.ParquetFile, number: int, group_rows: int) -> Mapping[str, obje
     return group["image"][number % group_rows].as_py()
 
 
-def shard(path: Path, rows: int, group_rows: int, images: bool = True) -> None:
+def shard(path: Path, rows: int, group_rows: int, side: int = SIDE) -> None:
     """Write rows of random crops in row groups of a size, with the writer's own options."""
     schema = features(LABELS).arrow_schema
-    crops = [png.encode(_noise(number)) for number in range(16)] if images else [b""]
+    crops = [png.encode(_noise(number, side)) for number in range(16)] if side else [b""]
     with shards.open_writer(path, schema) as writer:
         for start in range(0, rows, group_rows):
             count = min(group_rows, rows - start)
@@ -70,8 +107,8 @@ def shard(path: Path, rows: int, group_rows: int, images: bool = True) -> None:
             writer.write_table(table.combine_chunks(), row_group_size=count)
 
 
-def _noise(seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (SIDE, SIDE), np.uint8)
+def _noise(seed: int, side: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (side, side), np.uint8)
 
 
 def about(path: Path, rows: int) -> None:
@@ -103,7 +140,7 @@ def measure(options: Options) -> Iterator[Figure]:
             (folder / f"{number:06d}.png").touch()
         paths = [data / f"{number:05d}.parquet" for number in range(files)]
         for path in paths:
-            shard(path, rows // files, Parameters().group_rows, images=False)
+            shard(path, rows // files, Parameters().group_rows, side=0)
         table = data / "metadata.parquet"
         about(table, rows)
         assert footers(paths) == footers([table]) == len(image_folder(tree)) == rows
@@ -124,6 +161,7 @@ def measure(options: Options) -> Iterator[Figure]:
                 note=f"{note}; against listing {rows:,} files, all in the page cache",
             )
         yield _random_rows(data, options)
+        yield from _first_and_all(Path(temporary, "loaded"), rows, options)
 
 
 def _random_rows(data: Path, options: Options) -> Figure:
@@ -148,6 +186,37 @@ def _random_rows(data: Path, options: Options) -> Figure:
             images=len(wanted),
             note=f"open files; row groups of {large:,} rows against {small}; 30 KB of noise a row",
         )
+
+
+def _first_and_all(folder: Path, rows: int, options: Options) -> Iterator[Figure]:
+    """Load a folder as its users do: the first row, again from the cache, and an epoch."""
+    for number in range(10):
+        path = folder / "data" / "default" / f"train-open-00000000-{number:05d}.parquet"
+        shard(path, rows // 10, Parameters().group_rows, THUMBNAIL)
+    (folder / "README.md").write_text(
+        "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n"
+        "    path: data/default/*.parquet\n---\n"
+    )
+    runs = [_child(folder, folder.with_name(f"home{at}")) for at in range(min(options.rounds, 3))]
+    assert all(one[4] == rows for one in runs)
+    first, again, before, after = (statistics.median(one[at] for one in runs) for at in range(4))
+    note = f"{rows:,} rows of 64 px; median of {len(runs)} processes, caches empty at first"
+    lower = {"more_is_better": False, "images": rows}
+    yield Figure("first streamed image after import", first, "s", 3, 1, note=note, **lower)
+    yield Figure("reopening from the cache", again, "s", 1, 0.5, **lower)
+    told = f"{before:.0f} and {after:.0f} MB of anonymous memory"
+    yield Figure(
+        "epoch: memory, second half / first", after / before, "", 1.15, 1, note=told, **lower
+    )
+
+
+def _child(folder: Path, home: Path) -> list[float]:
+    given = os.environ | {"HF_HOME": str(home), "HF_HUB_OFFLINE": "1"}
+    told = subprocess.run(
+        [sys.executable, "-c", CHILD, str(folder)], env=given, check=True, capture_output=True
+    ).stdout
+    found: list[float] = json.loads(told.splitlines()[-1])
+    return found
 
 
 if __name__ == "__main__":

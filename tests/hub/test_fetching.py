@@ -100,6 +100,28 @@ def test_other_bytes_than_the_sums_tell_are_refused(hub, folder, tmp_path):
     assert not (to / "README.md").exists()
 
 
+def test_shard_that_the_hub_lacks_is_named(hub, folder, tmp_path):
+    """Whoever pulls or loads gets the name of the file, and no row of the others."""
+    path = next(one for one in sorted(contents(folder)) if "data/default/train" in one)
+    store = hub.store
+    store.commit(
+        store.repo("datasets", "lab/cells"), "main", {"summary": "lost"}, [("delete", path, None)]
+    )
+    code = f"""{PULL}
+import cytoimagenet_hf
+answer = [pull({str(tmp_path / "cytoimagenet")!r})["error"]]
+for options in ({{}}, {{"verify": True}}, {{"sources": ["bbbc038"]}}, {{"streaming": True}}):
+    try:
+        rows = cytoimagenet_hf.load_dataset("lab/cells", split="train", **options)
+        answer.append(f"{{len(list(rows))}} rows")
+    except Exception as error:
+        answer.append(f"{{type(error).__name__}}: {{error}}")
+"""
+    told = run_client(hub, code).answer
+    assert [path.rpartition("/")[2] in one for one in told] == [True] * 5, told
+    assert not (tmp_path / "cytoimagenet" / "README.md").exists()
+
+
 def test_folder_of_others_is_left_alone(hub, tmp_path):
     """A folder with files of somebody's is refused, and nothing in it changes."""
     to = tmp_path / "own"
