@@ -105,8 +105,9 @@ def score(
         device=device,
     )
     found = _run(config)
-    if os.environ.get("RANK", "0") == "0":
-        _tell(found, as_json=as_json)
+    if os.environ.get("RANK", "0") != "0":
+        return  # the first process tells, and its status counts; another's would end it
+    _tell(found, as_json=as_json)
     raise typer.Exit(1 if found.missing and not allow_missing else 0)
 
 

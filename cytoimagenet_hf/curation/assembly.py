@@ -6,7 +6,7 @@ reader never sees half a data set.
 
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -55,7 +55,8 @@ def assemble(material: Material, output: Path) -> Assembled:
         raise BuildError(_nothing_left(material, out))
     if all(crop.is_published for crop in crops):
         raise BuildError("There is nothing new: every crop is in the release of --base already.")
-    labels = _finished(material.labels, crops, reasons)
+    published = set(material.base.labels) if material.base else set()
+    labels = _finished(material.labels, crops, reasons, published)
     names = published_names(labels, crops, material.base)
     trained, held_out = material.base.sides() if material.base else (set(), set())
     split = split_groups(
@@ -142,9 +143,19 @@ def published_names(
 
 
 def _finished(
-    labels: Sequence[LabelRow], crops: Sequence[Crop], reasons: Mapping[int, str]
+    labels: Sequence[LabelRow],
+    crops: Sequence[Crop],
+    reasons: Mapping[int, str],
+    published: Collection[tuple[str, str]],
 ) -> list[LabelRow]:
-    """Add the number of crops, and the reason where a planned label came to nothing."""
+    """Add the number of crops, and the reason where a planned label came to nothing.
+
+    A published one keeps its integer, also where its crops may not be published.
+    """
+
+    def is_published(label: LabelRow) -> bool:
+        return (label.category, label.value) in published
+
     counts = Counter(crop.label for crop in crops)
     before: dict[int, set[str]] = defaultdict(set)
     for crop in crops:
@@ -157,7 +168,7 @@ def _finished(
             sources=tuple(sorted({*label.sources, *before[number]})),
             dropped_reason=label.dropped_reason
             or reasons.get(number, "")
-            or ("" if counts[number] else "no crop was left"),
+            or ("" if counts[number] or is_published(label) else "no crop was left"),
         )
         for number, label in enumerate(labels)
     ]

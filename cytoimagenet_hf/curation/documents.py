@@ -90,7 +90,7 @@ def write_documents(folder: Path, material: Material, contents: Contents, *, pro
             "sources": [dataclasses.asdict(one) for one in facts.sources],
             "label_fields": _label_fields(material, contents),
             "simulated": material.simulated,
-            **_embeddings(material),
+            **_carried(material),
             "counts": {
                 f"{size.config}/{size.split}/{size.terms}": {"rows": size.rows, "bytes": size.bytes}
                 for size in shard_sizes(contents.written)
@@ -105,10 +105,12 @@ def write_documents(folder: Path, material: Material, contents: Contents, *, pro
     return _write_sums(folder, sums)
 
 
-def _embeddings(material: Material) -> dict[str, Any]:
-    """Embeddings of published crops stay; of new ones there are none yet."""
-    known = material.base.build.get("embeddings") if material.base else None
-    return {"embeddings": known} if known else {}
+def _carried(material: Material) -> dict[str, Any]:
+    """What of a release stays true: its embeddings, and what was withheld of its builds."""
+    if material.base is None:
+        return {}
+    known = {name: material.base.build.get(name) for name in ("embeddings", "withheld")}
+    return {name: value for name, value in known.items() if value}
 
 
 def _draw(

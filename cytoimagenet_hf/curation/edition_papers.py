@@ -276,7 +276,7 @@ def _build(
         build["exclusions"] = {
             f"{stage}: {reason}": count for (stage, reason), count in sorted(exclusions.items())
         }
-        build["withheld"] = _withheld(edition)
+        build["withheld"] = {**build.get("withheld", {}), **_withheld(edition)}
     return build | {
         "card_sha256": cards.generated_sha256(card),
         # Of the folder's own prose, whether or not the Hub's was kept: what differs from it on the

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cytoimagenet_hf.errors import DatasetNotAvailableError
-from cytoimagenet_hf.hub._folders import declared_features, read_configs
+from cytoimagenet_hf.hub._folders import build_of, declared_features, read_configs
 from cytoimagenet_hf.hub.licenses import commercial_terms
 from cytoimagenet_hf.schema import SPLITS, TERMS
 
 USES = {"commercial": commercial_terms(), "sharing": TERMS[:-1]}  # use -> terms that allow it
 
 _SHARD = re.compile(
-    rf"data/(?P<config>\w+)/(?P<split>{'|'.join(SPLITS)})-(?P<terms>{'|'.join(TERMS)})"
+    rf"data/(?P<config>[\w.-]+)/(?P<split>{'|'.join(SPLITS)})-(?P<terms>{'|'.join(TERMS)})"
     r"-(?P<build>[0-9a-f]{8})-\d+\.parquet"
 )
 _WHOLE = ("default", "small")  # configs with the rows of `metadata`
@@ -77,7 +77,7 @@ class Piece:
 class Choice:
     """What of a data set is wanted."""
 
-    name: str  # config: default, small, metadata or tiny
+    name: str  # config
     sources: tuple[str, ...] = ()  # none: all
     use: str = ""  # one of USES; empty: any
     split: str | None = None  # None: both
@@ -119,22 +119,32 @@ def load_selected(opener: Opener, card: Path, choice: Choice) -> Any:  # noqa: A
     made: dict[Any, Any] = {}
     for one, paths in kept.items():
         pieces = list(wanted.pieces(name, one, paths))
-        made[one] = _dataset(opener, pieces, features, streaming=choice.streaming)
+        # The build names the cache of datasets: a rebuild in place keeps names of shards.
+        work = {"opener": opener, "pieces": pieces, "build": build_of(card)}
+        made[one] = _dataset(work, features, one, streaming=choice.streaming)
     if split:
         return made[split]
     return (datasets.IterableDatasetDict if choice.streaming else datasets.DatasetDict)(made)
 
 
-def _dataset(opener: Opener, pieces: list[Piece], features: Any, *, streaming: bool) -> Any:  # noqa: ANN401
+def _dataset(
+    work: dict[str, Any],
+    features: Any,  # noqa: ANN401
+    split: str,
+    *,
+    streaming: bool,
+) -> Any:  # noqa: ANN401
     import datasets
 
+    pieces, named = work["pieces"], datasets.NamedSplit(split)
     if not pieces and not streaming:  # a generator without rows is an error to datasets
-        return datasets.Dataset.from_dict({one: [] for one in features}, features=features)
+        empty = {one: [] for one in features}
+        return datasets.Dataset.from_dict(empty, features=features, split=named)
     kind = datasets.IterableDataset if streaming else datasets.Dataset
     # Workers share a list among them, file by file, and can't share an empty one.
     of_file = [tuple(own) for _, own in itertools.groupby(pieces, key=lambda piece: piece.path)]
-    given = {"opener": opener, "pieces": of_file or ()}
-    return kind.from_generator(_rows, features=features, gen_kwargs=given)
+    given = work | {"pieces": of_file or ()}
+    return kind.from_generator(_rows, features=features, gen_kwargs=given, split=named)
 
 
 class _Wanted:
@@ -156,7 +166,7 @@ class _Wanted:
             if not self._sources:
                 for path in own:
                     yield from self._all(path)
-            elif config in _WHOLE:
+            elif config in _WHOLE or config.startswith("embeddings-"):
                 yield from self._by_rank(part, own)
             else:
                 for path in own:
@@ -167,7 +177,7 @@ class _Wanted:
             yield Piece(path=path, group=group, rows=tuple(range(size)), ids=())
 
     def _by_column(self, path: str) -> Iterator[Piece]:
-        """Look into the shard itself, which is small."""
+        """Look into the shard itself: `metadata`, `tiny`, and the commercial configs."""
         with self._opener(path) as stream:
             table = _parquet(stream).read(["dir_name", "image_id"])
         yield from self._cut(path, 0, table)
@@ -226,8 +236,10 @@ class _Wanted:
             )
 
 
-def _rows(opener: Opener, pieces: Sequence[Sequence[Piece]]) -> Iterator[dict[str, Any]]:
-    """Yield the rows of the pieces of each file."""
+def _rows(
+    opener: Opener, pieces: Sequence[Sequence[Piece]], build: str
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows of the pieces of each file; `build` only tells one build from another."""
     for own in pieces:
         with opener(own[0].path) as stream:
             file = _parquet(stream)

@@ -61,6 +61,8 @@ def decode_batch(
             pixels.append(decode(_encoded(image), config.image_size))
             kept.append(at)
         except Exception as error:  # decoders raise all kinds on damaged bytes; the run lives on
+            if _is_of_the_machine(error):
+                raise
             path = (image or {}).get("path")
             bad.append(f"row {numbers[at]}{f' ({path})' if path else ''}: {_why(error)}")
     size = config.image_size
@@ -71,6 +73,18 @@ def decode_batch(
         torch.tensor([numbers[at] for at in kept], dtype=torch.int64),
         tuple(bad),
     )
+
+
+def _is_of_the_machine(error: Exception) -> bool:
+    """Tell a failing disk or full memory from a bad row: what fails now may be there later.
+
+    Pillow's errors of damaged files are OSErrors without a number; a file that is absent is a row's
+    own fault.
+    """
+    if isinstance(error, MemoryError):
+        return True
+    is_numbered = isinstance(error, OSError) and error.errno is not None
+    return is_numbered and not isinstance(error, FileNotFoundError | IsADirectoryError)
 
 
 def decode(encoded: bytes, size: int) -> _Bytes:

@@ -2,7 +2,7 @@
 
 Three input channels (gray is repeated), class names and preprocessing inside, no pickle. The
 preprocessing is the one of training: squashed to a square, bilinear, so that the pipelines give
-the numbers of validation.
+the numbers of validation for gray images. Training makes gray of color; pipelines leave it.
 """
 
 import json

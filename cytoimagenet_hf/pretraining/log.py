@@ -93,7 +93,14 @@ def rewind(folder: Path, size: int) -> None:
 
 
 def peak_megabytes() -> float:
-    """Peak memory of this process; 0 where the system doesn't tell."""
+    """Peak memory of this process, without its workers; of a GPU, what torch allocated there.
+
+    0 where the system doesn't tell.
+    """
+    import torch
+
+    if torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated() / 1e6
     try:
         import resource
     except ImportError:  # Windows

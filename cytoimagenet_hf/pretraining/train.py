@@ -180,7 +180,7 @@ class Run:
         meter = Meter()
         for group in self._groups(progress, meter):
             progress = self._step(group, progress, meter)
-            if progress.lined == self.config.log_steps:
+            if progress.lined >= self.config.log_steps:  # which may be another one on resume
                 progress, meter = self._log(progress, meter), Meter()
             if progress.step % self.config.checkpoint_steps == 0:
                 self.save(progress)

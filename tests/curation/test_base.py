@@ -8,12 +8,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from cytoimagenet_hf.curation.base import read_release
+from cytoimagenet_hf.curation.edition_papers import Standing, write_papers
 from cytoimagenet_hf.curation.parameters import preset
 from cytoimagenet_hf.curation.pipeline import build
 from cytoimagenet_hf.curation.repair import repair
 from cytoimagenet_hf.curation.verify import verify
 from cytoimagenet_hf.errors import BuildError
 from tests.curation.builds import config, raw_data
+from tests.publishing import SMALL, build_data, edition_of, put
 
 _PARAMETERS = preset("standard", min_fields=3, max_fields=4, group_rows=5)
 _COLUMNS = ["image_id", "label", "group", "pixel_sha256"]
@@ -144,6 +146,34 @@ def test_an_old_shard_is_repaired_inside_of_the_new_release(raw, second, tmp_pat
     done = repair(folder, verify(folder), inputs)
     assert done.rewritten == (path,)
     assert verify(folder).is_whole
+
+
+def test_published_part_of_a_mixed_folder_is_a_base(tmp_path):
+    """Classes whose crops may not go out keep their integers, and what was withheld stays told."""
+    mixed = build_data(tmp_path / "mixed")
+    part = published_part(mixed, tmp_path)
+    before = read_release(part, preset("standard", **SMALL))
+    assert 0 in [one["crops"] for one in labels(part)][: len(before.texts)]
+    raw = raw_data(tmp_path / "raw", ("bbbc022",), fields=12)
+    to = tmp_path / "next"
+    build(config(raw, to, names=("bbbc022",), parameters=preset("standard", **SMALL), base=part))
+    assert read_release(to, preset("standard", **SMALL)).texts[: len(before.texts)] == before.texts
+    assert [str(one) for one in verify(to).findings] == []
+    assert [str(one) for one in verify(published_part(to, tmp_path / "again")).findings] == []
+
+
+def published_part(folder: Path, to: Path) -> Path:
+    """What of a folder would stand on the Hub."""
+    (to / "aside").mkdir(parents=True)
+    edition = edition_of(folder)
+    papers = write_papers(edition, to / "aside", hub_id="lab/cells", standing=Standing())
+    found = {path: (folder / path).read_bytes() for path in edition.shards}
+    return put(to / "there", found | {path: at.read_bytes() for path, at in papers.items()})
+
+
+def labels(folder: Path) -> list[dict]:
+    """The label report."""
+    return pq.read_table(folder / "labels.parquet").to_pylist()
 
 
 def test_other_sizes_than_the_published_ones_are_refused(raw, first, tmp_path):

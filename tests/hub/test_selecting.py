@@ -41,6 +41,7 @@ def test_rows_of_a_source_are_those_that_a_filter_gives(folder, name, streaming)
         assert {row["image_id"]: row for row in expected} == {row["image_id"]: row for row in found}
         assert len(found) == len(expected)
         assert chosen[split].features == whole[split].features
+        assert chosen[split].split == split
 
 
 def test_a_use_takes_the_shards_whose_terms_allow_it(folder):
@@ -65,9 +66,9 @@ def test_only_row_groups_with_wanted_rows_are_read(folder, monkeypatch):
     seen = []
     real = selecting._rows
 
-    def noted(opener, pieces):
+    def noted(opener, pieces, build):
         seen.extend(one for own in pieces for one in own)
-        return real(opener, pieces)
+        return real(opener, pieces, build)
 
     monkeypatch.setattr(selecting, "_rows", noted)
     found = list(load_dataset(folder, sources=[SOURCE], split="train", streaming=True))
@@ -90,6 +91,25 @@ def test_what_there_is_not_is_named(folder, asked, message):
     """An unknown source, use, split or config says which there are."""
     with pytest.raises(ValueError, match=message):
         load_dataset(folder, **asked)
+
+
+def test_a_rebuild_in_place_is_read_again(tmp_path):
+    """Other annotations under the same names of shards are not served from an old cache."""
+    import dataclasses
+
+    from cytoimagenet_hf.curation.pipeline import build
+    from tests.curation.builds import config, preset, raw_data
+    from tests.publishing import OPEN, SMALL
+
+    raw = raw_data(tmp_path / "raw", OPEN, fields=12)
+    sides = []
+    for side in (64, 48):
+        parameters = preset("standard", **(SMALL | {"small_side": side}))
+        made = config(raw, tmp_path / "cytoimagenet", names=OPEN, parameters=parameters)
+        build(dataclasses.replace(made, workers=0))
+        rows = load_dataset(made.output, "small", use="sharing", split="train")
+        sides.append(max(*rows["height"], *rows["width"]))
+    assert sides == [64, 48]
 
 
 def test_metadata_of_another_build_is_refused(folder, tmp_path):
