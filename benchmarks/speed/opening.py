@@ -145,7 +145,7 @@ def measure(options: Options) -> Iterator[Figure]:
         about(table, rows)
         assert footers(paths) == footers([table]) == len(image_folder(tree)) == rows
         ways = {
-            "config metadata": (lambda: footers([table]), 20, 40, "one footer"),
+            "config metadata": (lambda: footers([table]), 30, 40, "one footer"),
             "label and place of each row": (lambda: places(table), 10, 20, "four columns read"),
             "shards with images": (lambda: footers(paths), 3, 5, f"{files} footers"),
         }
@@ -181,7 +181,7 @@ def _random_rows(data: Path, options: Options) -> Figure:
             lambda: [row(theirs, number, large) for number in wanted],
             lambda: [row(ours, number, small) for number in wanted],
             options,
-            must=15,
+            must=20,
             aim=30,
             images=len(wanted),
             note=f"open files; row groups of {large:,} rows against {small}; 30 KB of noise a row",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from cytoimagenet_hf.errors import EncoderError, FeaturesError
+from cytoimagenet_hf.errors import EncoderError, FeaturesError, TaskNotFoundError
 from cytoimagenet_hf.evaluation import comparing, features, projection, results
 from cytoimagenet_hf.evaluation._cache import folder_of
 from cytoimagenet_hf.evaluation.features import BATCH
@@ -196,7 +196,7 @@ def _score_entry(
             outcome = score(job.images, parts, protocol)
             seconds = time.perf_counter() - began
             made = results.summarize(setting, job.images, parts, outcome, seconds=seconds)
-        except ValueError as error:  # a part or a label that this copy of the data lacks
+        except TaskNotFoundError as error:  # a part that this copy of the data lacks
             where = f"{job.task.name}, {protocol.name} ({preset}), {entry.column}"
             job.log.miss(f"{where}: {error}")
             continue

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from cytoimagenet_hf.errors import FeaturesError
+from cytoimagenet_hf.errors import FeaturesError, TaskNotFoundError
 from cytoimagenet_hf.evaluation import knn, transforms
 from cytoimagenet_hf.evaluation.distances import Float, check_finite
 from cytoimagenet_hf.evaluation.records import Features, Images, Key, Protocol
@@ -114,7 +114,7 @@ def _rows(
     for split in (protocol.bank, protocol.query):
         rows = [row for row, own in enumerate(images.splits) if split in ("", own)]
         if not rows:
-            raise ValueError(
+            raise TaskNotFoundError(
                 f"protocol {protocol.name}: no image is in split {split!r}; there are "
                 f"{', '.join(map(repr, sorted(set(images.splits)))) or 'no images'}."
             )

@@ -138,7 +138,7 @@ def _dataset(
 
     pieces, named = work["pieces"], datasets.NamedSplit(split)
     if not pieces and not streaming:  # a generator without rows is an error to datasets
-        empty = {one: [] for one in features}
+        empty: dict[str, list[Any]] = {one: [] for one in features}
         return datasets.Dataset.from_dict(empty, features=features, split=named)
     kind = datasets.IterableDataset if streaming else datasets.Dataset
     # Workers share a list among them, file by file, and can't share an empty one.

@@ -173,10 +173,21 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 }  # fmt: skip
 
 
+_OF_EXAMPLES = {  # names of flags in the Hugging Face examples that are other ones than ours
+    "dataset-name": "dataset", "dataset-config-name": "name", "image-column-name": "image-column",
+    "label-column-name": "label-column", "model-name-or-path": "model",
+    "per-device-train-batch-size": "batch-size", "num-train-epochs": "epochs",
+    "max-train-steps": "max-steps", "gradient-accumulation-steps": "gradient-accumulation",
+    "checkpointing-steps": "checkpoint-steps", "logging-steps": "log-steps",
+    "dataloader-num-workers": "workers", "report-to": "tracker",
+}  # fmt: skip
+
+
 def parse_config(arguments: Sequence[str], *, program: str = "train") -> TrainConfig:
     """Read flags: defaults, then `--preset`, then `--config FILE.json`, then single flags.
 
-    Flags are the field names with dashes (underscores work too), as in the Hugging Face examples.
+    Flags are the field names with dashes (underscores work too); where the Hugging Face examples
+    name them otherwise, those names work too.
 
     Raises:
         ValueError: a value that the record refuses.
@@ -241,4 +252,5 @@ def _with_dashes(argument: str) -> str:
     if not argument.startswith("--"):
         return argument
     name, sign, value = argument.partition("=")
-    return name.replace("_", "-") + sign + value
+    dashed = name.replace("_", "-")
+    return "--" + _OF_EXAMPLES.get(dashed[2:], dashed[2:]) + sign + value

@@ -25,6 +25,7 @@ class Predictions(NamedTuple):
     ranked: npt.NDArray[np.int64]  # (n, k) class numbers, best first
     truth: npt.NDArray[np.int64]  # (n,)
     loss: float  # mean
+    left_out: int = 0  # images that nobody could decode
 
 
 def predict(
@@ -50,9 +51,9 @@ def predict(
             accelerate.utils.broadcast(buffer)
     ranked: list[list[int]] = []
     truth: list[int] = []
-    loss = 0.0
+    loss, lost = 0.0, 0
     for batch in _batches(split, accelerator):
-        left_out(batch, inputs.config)
+        lost += left_out(batch, inputs.config)
         if len(batch.labels) == 0:
             continue
         with torch.inference_mode(), accelerator.autocast():
@@ -60,13 +61,14 @@ def predict(
         loss += float(functional.cross_entropy(logits, batch.labels, reduction="sum"))
         ranked += logits.topk(min(max(TOP), inputs.classes)).indices.tolist()
         truth += batch.labels.tolist()
-    everyone = accelerate.utils.gather_object([(ranked, truth, loss)])
+    everyone = accelerate.utils.gather_object([(ranked, truth, loss, lost)])
     rows = [row for part in everyone for row in part[0]]
     labels = [label for part in everyone for label in part[1]]
     if not labels:
         raise CytoImageNetError("Not one image of the validation split can be decoded.")
     total = sum(part[2] for part in everyone)
-    return Predictions(np.array(rows), np.array(labels), total / len(labels))
+    unread = sum(part[3] for part in everyone)
+    return Predictions(np.array(rows), np.array(labels), total / len(labels), unread)
 
 
 def _batches(split: Split, accelerator: Any) -> Any:  # noqa: ANN401 - torch's DataLoader

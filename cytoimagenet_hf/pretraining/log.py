@@ -99,7 +99,7 @@ def peak_megabytes() -> float:
     """
     import torch
 
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 1e6
     try:
         import resource

@@ -297,6 +297,8 @@ class Run:
         found = predict(self.final, self.validation, self.inputs, self.accelerator)
         scores = classification(found.ranked, found.truth, len(self.classes))
         scores["loss"] = found.loss
+        if found.left_out:  # the scores are of the others
+            scores["left_out"] = found.left_out
         self._write("validation", progress, scores)
         if self.accelerator.is_main_process:
             write_classes(self.output, self.classes, found)

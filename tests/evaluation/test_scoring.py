@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cytoimagenet_hf.errors import FeaturesError
+from cytoimagenet_hf.errors import FeaturesError, TaskNotFoundError
 from cytoimagenet_hf.evaluation.records import Features, Images, Protocol
 from cytoimagenet_hf.evaluation.scoring import NO_LABEL, TOO_FEW, score
 
@@ -153,7 +153,6 @@ def test_an_image_in_no_group_or_two_is_refused(value):
     [
         ({"exclude": ("plate",)}, "no key 'plate'; there are 'compound'"),
         ({"cluster": "well"}, "no key 'well'"),
-        ({"query": "test9"}, "no image is in split 'test9'; there are ''"),
     ],
 )
 def test_what_the_images_do_not_have_is_named(change, words):
@@ -161,6 +160,12 @@ def test_what_the_images_do_not_have_is_named(change, words):
     images = images_of("aa", compound=["x", "y"])
     with pytest.raises(ValueError, match=words):
         score(images, [features_of([0, 1])], replace(NEAREST, **change))
+
+
+def test_a_split_without_images_is_a_missing_part():
+    """Not wrong input: a download may lack one of several test sets."""
+    with pytest.raises(TaskNotFoundError, match="no image is in split 'test9'; there are ''"):
+        score(images_of("aa"), [features_of([0, 1])], replace(NEAREST, query="test9"))
 
 
 def test_features_of_other_images_are_refused():

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cytoimagenet_hf.pretraining.config import (
+    _OF_EXAMPLES,
     PRESETS,
     TrainConfig,
     load_config,
@@ -147,3 +148,17 @@ def test_guide_shows_the_numbers_of_the_presets():
     table = GUIDE.partition("|---|---|---|---|---|\n")[2].partition("\n\n")[0]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
     assert {row[0]: row[1:] for row in rows} == expected
+
+
+def test_flags_of_the_hugging_face_examples_work():
+    """Who comes from run_image_classification.py needs no other names."""
+    config = parse_config(
+        ["--dataset_name", "cells", "--model_name_or_path", "resnet18",
+         "--per_device_train_batch_size=8", "--num-train-epochs", "3"]
+    )  # fmt: skip
+    assert (config.dataset, config.model, config.batch_size, config.epochs) == (
+        "cells", "resnet18", 8, 3,
+    )  # fmt: skip
+    names = {one.name.replace("_", "-") for one in dataclasses.fields(TrainConfig)}
+    assert set(_OF_EXAMPLES.values()) <= names
+    assert not names & set(_OF_EXAMPLES)
