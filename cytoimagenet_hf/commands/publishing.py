@@ -22,7 +22,10 @@ def publish(
         bool, typer.Option("--only-publishable", help="Leave out crops that others may not have.")
     ] = False,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Remove shards of another build that stand there.")
+        bool,
+        typer.Option(
+            "--replace", help="Remove or change shards of another build that stand there."
+        ),
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Verify, and tell what would be sent.")
@@ -91,9 +94,13 @@ def _outcome(done: "Published", repo: str) -> str:
 
 def _amount(done: "Published", verb: str) -> str:
     share = 100 * done.sent_bytes / max(1, done.sent_bytes + done.kept_bytes)
+    again = ""
+    if done.stood_bytes:  # a later publication
+        part = 100 * done.again_bytes / done.stood_bytes
+        again = f"; {part:.1f} % of what stood there {verb} again"
     return (
         f"{done.files} files, {done.bytes / 1e6:,.1f} MB: {done.sent_bytes / 1e6:,.1f} MB of "
-        f"shards {verb} ({share:.1f} %), {done.kept_bytes / 1e6:,.1f} MB there already"
+        f"shards {verb} ({share:.1f} %), {done.kept_bytes / 1e6:,.1f} MB there already{again}"
     )
 
 

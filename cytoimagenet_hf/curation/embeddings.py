@@ -5,6 +5,7 @@ complete: a reader sees the data set with all of the embeddings or without any. 
 of pixels is passed in, so that nothing here knows of networks.
 """
 
+import contextlib
 import dataclasses
 import os
 import shutil
@@ -24,7 +25,7 @@ from cytoimagenet_hf.curation.assembly import aside_of, settle, swap
 from cytoimagenet_hf.curation.edition_papers import Standing, write_papers
 from cytoimagenet_hf.curation.editions import Edition
 from cytoimagenet_hf.curation.findings import Findings
-from cytoimagenet_hf.curation.papers import BUILD, CARD, Papers, lineage_of, read_papers
+from cytoimagenet_hf.curation.papers import BUILD, Papers, lineage_of, read_papers
 from cytoimagenet_hf.curation.progress import Progress, Silent
 from cytoimagenet_hf.curation.shardcheck import NAME
 from cytoimagenet_hf.errors import DatasetNotAvailableError
@@ -73,21 +74,42 @@ def add_embeddings(
         progress: is told of each image.
 
     Raises:
+        BuildError: a build, or another run of this, holds the folder.
         DatasetNotAvailableError: the folder isn't whole.
         ValueError: bad name, type or config; other embeddings stand there under this name; pixels
             aren't those that the row tells; or vectors don't fit the type.
     """
-    progress, folder = progress or Silent(), folder.resolve()
-    papers = _read(folder)
-    config = f"{EMBEDDINGS}{name}"
+    folder, config = folder.resolve(), f"{EMBEDDINGS}{name}"
     _check(config, about)
+    with _held(folder):
+        return _add(folder, config, about, embed, replace, progress or Silent())
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Keep builds and other runs of this out, by the lock that a build of the folder takes."""
+    if not folder.exists() and not aside_of(folder).exists():
+        check_folder(folder)  # tells what is wrong; a lock beside a misspelled name is litter
+    with files.exclusive_lock(folder.with_name(f"{folder.name}.work") / "lock"):
+        settle(folder)  # a former run may have been killed
+        yield
+
+
+def _add(
+    folder: Path,
+    config: str,
+    about: EmbeddingFacts,
+    embed: Embed,
+    replace: bool,
+    progress: Progress,
+) -> Added:
+    papers = _read(folder)
     builds = [one["build"] for one in lineage_of(papers.build)]
     missing = builds if replace else _missing(folder, papers, config, about)
     kept = [path for path in papers.sums if not (replace and path.startswith(f"data/{config}/"))]
-    settle(folder)
     aside = aside_of(folder)
     try:
-        _link(folder, aside, [*kept, CARD])
+        _link(folder, aside, [*kept, *_unlisted(folder, papers, config)])
         writer = _Writer(aside, papers, config, about, embed)
         sources = writer.sources(missing)
         rows = sum(pq.read_metadata(aside / path).num_rows for path in sources)
@@ -149,6 +171,18 @@ def _missing(folder: Path, papers: Papers, config: str, about: EmbeddingFacts) -
     return missing
 
 
+def _unlisted(folder: Path, papers: Papers, config: str) -> list[str]:
+    """Files of no build, as LICENSE or .gitattributes, and the card; none among the new shards."""
+    found = []
+    for at, folders, names in os.walk(folder):
+        links = [name for name in folders if (Path(at) / name).is_symlink()]
+        found += [(Path(at) / name).relative_to(folder).as_posix() for name in (*links, *names)]
+    listed = {*papers.sums, "SHA256SUMS"}
+    return sorted(
+        path for path in found if path not in listed and not path.startswith(f"data/{config}/")
+    )
+
+
 def _link(folder: Path, aside: Path, paths: Sequence[str]) -> None:
     """Make a folder of the same files: as links where the disk allows it."""
     for path in paths:
@@ -156,6 +190,9 @@ def _link(folder: Path, aside: Path, paths: Sequence[str]) -> None:
         with files.disk_errors(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             origin = (folder / path).resolve()
+            if not origin.is_file():  # a link to a folder or to nothing stays one
+                shutil.copyfile(folder / path, target, follow_symlinks=False)
+                continue
             try:
                 os.link(origin, target)
             except OSError:  # a file system without links

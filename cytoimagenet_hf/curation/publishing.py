@@ -6,7 +6,7 @@ token may write there and what stands there, verification of every byte; then th
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,7 +30,8 @@ class Options:
     Attributes:
         private: make the repository private; what may not be published isn't, all the same.
         only_publishable: leave out crops that may not be published, rather than refuse.
-        replace: remove shards of another build that stand there, and a card that can't be kept.
+        replace: remove or change shards of another build that stand there, and a card that can't
+            be kept.
         tag: name of this state, as v1.0; empty: none.
         dry_run: tell what would be sent, and change nothing.
         workers: processes that verify; 0: none.
@@ -55,6 +56,8 @@ class Published:
     bytes: int
     sent_bytes: int  # of shards; of a dry run: that would be sent
     kept_bytes: int  # of shards that stood there already
+    stood_bytes: int  # of shards that main held before, byte for byte
+    again_bytes: int  # of those, what was sent all the same
     removed: Sequence[str]  # shards of another build
     manifest_sha256: str  # of the published SHA256SUMS
     is_new: bool  # False: all of it stood there already
@@ -94,7 +97,8 @@ def publish(
         notes.append(str(error))
     _verify(folder, options.workers, progress)
     missing = {one.path for one in hub.missing(target, uploads)}
-    sent = sum(one.size for one in uploads if one.path in missing)
+    sent = [one for one in uploads if one.path in missing]
+    stood = hub.standing(target, uploads)
     if not options.dry_run:
         sent = _send(target, uploads, progress)
         target, _ = _open(repo_id, options)  # hours later others may have edited the card
@@ -112,8 +116,10 @@ def publish(
             tag=options.tag,
             files=len(sizes),
             bytes=sum(sizes),
-            sent_bytes=sent,
-            kept_bytes=sum(one.size for one in uploads) - sent,
+            sent_bytes=_bytes(sent),
+            kept_bytes=_bytes(uploads) - _bytes(sent),
+            stood_bytes=_bytes(stood),
+            again_bytes=_bytes(one for one in stood if one in sent),
             removed=hub.removed(target, uploads),
             manifest_sha256=sha256_file(papers["SHA256SUMS"]),
             is_new=bool(missing) or commit != target.head,
@@ -130,6 +136,10 @@ def _uploads(edition: Edition) -> list[Upload]:
         Upload(path, edition.folder / path, sums[path], (edition.folder / path).stat().st_size)
         for path in paths
     ]
+
+
+def _bytes(uploads: Iterable[Upload]) -> int:
+    return sum(one.size for one in uploads)
 
 
 def _open(repo_id: str, options: Options) -> tuple[Target, list[str]]:
@@ -153,8 +163,8 @@ def _verify(folder: Path, workers: int, progress: Progress) -> None:
         )
 
 
-def _send(target: Target, uploads: Sequence[Upload], progress: Progress) -> int:
-    progress.start("publish", sum(one.size for one in uploads), "byte")
+def _send(target: Target, uploads: Sequence[Upload], progress: Progress) -> list[Upload]:
+    progress.start("publish", _bytes(uploads), "byte")
     return hub.send_files(target, uploads, step=progress.step, say=progress.say)
 
 

@@ -30,6 +30,7 @@ from cytoimagenet_hf.hub._repository import (
     read_small,
     upload_of,
 )
+from cytoimagenet_hf.schema import EMBEDDINGS
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, HfApi
@@ -46,12 +47,15 @@ __all__ = [
     "read_small",
     "removed",
     "send_files",
+    "standing",
 ]
 
 BRANCH = "publishing-"  # what branches of unfinished publications are named, and what they publish
 COMMIT_BYTES = 2 << 30  # a commit to the branch holds so much; the Hub allows about 100 an hour
 COMMIT_FILES = 50
 
+_BRANCH = re.compile(rf"{BRANCH}[0-9a-f]{{8}}")  # others' branches may begin as ours
+_SHARD = re.compile(r"data/.+\.parquet")
 _TAG = re.compile(r"\w[\w.-]{0,62}", re.ASCII)
 _BARE = {".gitattributes", ".gitignore", "README.md", "LICENSE", "LICENSE.md", "LICENSE.txt"}
 _SHOWN = 3
@@ -65,7 +69,7 @@ def check_target(target: Target, uploads: Sequence[Upload], *, tag: str, replace
 
     Raises:
         ValueError: the tag is no name of one.
-        PushError: no build wrote what stands there, shards would be removed without `replace`, or
+        PushError: no build wrote what stands there, shards would go or change without `replace`, or
             the tag names another state.
     """
     if tag and not _TAG.fullmatch(tag):
@@ -75,7 +79,7 @@ def check_target(target: Target, uploads: Sequence[Upload], *, tag: str, replace
         raise PushError(
             f"{target.url} holds files that no build wrote ({_some(foreign)}). Name another id."
         )
-    if (gone := removed(target, uploads)) and not replace:
+    if (gone := [*removed(target, uploads), *_changed(target, uploads)]) and not replace:
         size = sum(target.files[path].size for path in gone)
         raise PushError(
             f"{len(gone)} shards ({size / 1e6:,.1f} MB) that stand at {target.url} are not of this "
@@ -88,11 +92,32 @@ def check_target(target: Target, uploads: Sequence[Upload], *, tag: str, replace
 
 def removed(target: Target, uploads: Iterable[Upload]) -> list[str]:
     """Return the shards on main that the new state doesn't have."""
-    shards = {path for path in target.files if re.fullmatch(r"data/.+\.parquet", path)}
+    shards = {path for path in target.files if _SHARD.fullmatch(path)}
     return sorted(shards - {one.path for one in uploads})
 
 
-def send_files(target: Target, uploads: Sequence[Upload], *, step: Step, say: Say) -> int:
+def _changed(target: Target, uploads: Iterable[Upload]) -> list[str]:
+    """Shards on main that would get other rows under their name; embeddings may be made anew."""
+    return sorted(
+        one.path
+        for one in missing(target, uploads)
+        if one.path in target.files
+        and _SHARD.fullmatch(one.path)
+        and not one.path.startswith(f"data/{EMBEDDINGS}")
+    )
+
+
+def standing(target: Target, uploads: Iterable[Upload]) -> list[Upload]:
+    """Return the files whose bytes main holds under their name, whatever size it tells of them."""
+    return [
+        one
+        for one in uploads
+        if (stored := target.files.get(one.path))
+        and (stored.sha256 == one.sha256 or is_stored(one, stored))
+    ]
+
+
+def send_files(target: Target, uploads: Sequence[Upload], *, step: Step, say: Say) -> list[Upload]:
     """Put what main lacks on the branch of this publication; what is there isn't sent again.
 
     Args:
@@ -102,7 +127,7 @@ def send_files(target: Target, uploads: Sequence[Upload], *, step: Step, say: Sa
         say: told in one line what happens.
 
     Returns:
-        Bytes that were sent.
+        What was sent.
 
     Raises:
         PushError: the Hub refuses, or a file isn't any more what was verified.
@@ -112,7 +137,7 @@ def send_files(target: Target, uploads: Sequence[Upload], *, step: Step, say: Sa
         if is_stored(one, target.files.get(one.path)):
             step(one.size, f"{one.path}: there")
     if not wanted:
-        return 0
+        return []
     there = _open_branch(api, target, branch)
     left = []
     for one in wanted:
@@ -126,7 +151,7 @@ def send_files(target: Target, uploads: Sequence[Upload], *, step: Step, say: Sa
         additions = [_send(api, target, branch, one, step) for one in batch]
         with quiet():
             _commit(api, target.repo_id, additions, revision=branch, commit_message="Add shards")
-    return sum(one.size for one in left)
+    return left
 
 
 def commit_files(
@@ -194,7 +219,7 @@ def finish(target: Target, commit: str, tag: str) -> None:
         asking(
             repo_id, lambda: api.create_tag(repo_id, tag=tag, revision=commit, repo_type="dataset")
         )
-    for branch in sorted(one.name for one in refs.branches if one.name.startswith(BRANCH)):
+    for branch in sorted(one.name for one in refs.branches if _BRANCH.fullmatch(one.name)):
         delete = functools.partial(api.delete_branch, repo_id, branch=branch, repo_type="dataset")
         asking(repo_id, delete)
 

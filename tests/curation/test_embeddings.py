@@ -1,18 +1,22 @@
 """Embeddings beside the images: added whole or not at all, and proven to be of these pixels."""
 
+import contextlib
 import dataclasses
 import json
+import os
 import shutil
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from cytoimagenet_hf import files
 from cytoimagenet_hf.curation.embeddings import add_embeddings
 from cytoimagenet_hf.curation.parameters import preset
 from cytoimagenet_hf.curation.pipeline import build
 from cytoimagenet_hf.curation.repair import repair
 from cytoimagenet_hf.curation.verify import verify
+from cytoimagenet_hf.errors import BuildError, DatasetNotAvailableError
 from cytoimagenet_hf.hub.cards import EmbeddingFacts
 from cytoimagenet_hf.imaging import png
 from tests.curation.builds import config, raw_data, tree
@@ -136,7 +140,52 @@ def test_broken_off_nothing_has_changed(plain, tmp_path, error):
         add_embeddings(to, "made-up", ABOUT, breaks)
     assert len(calls) == 2
     assert tree(to) == tree(plain)
-    assert [path.name for path in tmp_path.iterdir()] == ["cytoimagenet"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "cytoimagenet",
+        "cytoimagenet.work",  # with the lock
+    ]
+
+
+def test_files_of_no_build_stay(plain, tmp_path):
+    """LICENSE, what git reads and a link are there afterwards, also those in folders."""
+    to = tmp_path / "cytoimagenet"
+    shutil.copytree(plain, to)
+    own = {"LICENSE": "MIT", ".gitattributes": "*.parquet binary", "notes/a/b.txt": "mine"}
+    for path, text in own.items():
+        (to / path).parent.mkdir(parents=True, exist_ok=True)
+        (to / path).write_text(text, encoding="utf-8")
+    with contextlib.suppress(OSError):  # where links are not allowed
+        (to / "more").symlink_to("notes", target_is_directory=True)
+    linked = (to / "more").is_symlink()
+    add_embeddings(to, "made-up", ABOUT, embed)
+    assert {path: (to / path).read_text(encoding="utf-8") for path in own} == own
+    assert (to / "more").is_symlink() == linked
+    assert len(rows_of(to, CONFIG)) == len(rows_of(plain, "small"))
+
+
+def test_folder_that_a_build_holds_is_left_alone(plain, tmp_path):
+    """The lock of `cytoimagenet build` keeps this out by name, and this keeps others out."""
+    to = tmp_path / "cytoimagenet"
+    shutil.copytree(plain, to)
+    lock = tmp_path / "cytoimagenet.work" / "lock"
+    holder = rf"cytoimagenet\.work is held by process {os.getpid()}"
+    with files.exclusive_lock(lock), pytest.raises(BuildError, match=holder):
+        add_embeddings(to, "made-up", ABOUT, embed)
+    assert tree(to) == tree(plain)
+
+    def embed_and_look(ids, pixels):
+        with pytest.raises(BuildError, match=holder), files.exclusive_lock(lock):
+            pass
+        return embed(ids, pixels)
+
+    add_embeddings(to, "made-up", ABOUT, embed_and_look)
+
+
+def test_misspelled_folder_leaves_nothing(tmp_path):
+    """No lock is made beside a folder that isn't there."""
+    with pytest.raises(DatasetNotAvailableError):
+        add_embeddings(tmp_path / "nowhere", "made-up", ABOUT, embed)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -261,6 +310,8 @@ def test_published_later_only_they_travel(tmp_path, hub_server):
     (after,) = publish(hub_server, f"{str(folder)!r}, tag='v1.1'")
     assert after["sent_bytes"] == added.bytes
     assert after["kept_bytes"] == before["sent_bytes"]
+    assert (before["stood_bytes"], before["again_bytes"]) == (0, 0)
+    assert (after["stood_bytes"], after["again_bytes"]) == (before["sent_bytes"], 0)
     stored = hub_server.files("datasets", "lab/cells", "v1.1")
     assert verify(put(tmp_path / "there", stored), workers=0).findings == ()
 

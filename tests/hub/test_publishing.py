@@ -2,13 +2,14 @@
 
 import hashlib
 import re
+from dataclasses import replace
 
 import pytest
 
 from cytoimagenet_hf.errors import PushError
 from cytoimagenet_hf.hub import publishing
 from cytoimagenet_hf.hub._repository import Stored, Target, Upload, is_stored, missing, upload_of
-from cytoimagenet_hf.hub.publishing import branch_of, check_target, removed
+from cytoimagenet_hf.hub.publishing import branch_of, check_target, removed, standing
 from tests.hub_server import TOKEN, run_client
 
 
@@ -51,6 +52,29 @@ def test_missing_and_removed(tmp_path):
     wanted = [upload("data/a.parquet", "1", tmp_path), upload("data/x.parquet", "2", tmp_path)]
     assert [one.path for one in missing(there, wanted)] == ["data/x.parquet"]
     assert removed(there, wanted) == ["data/b.parquet"]
+
+
+def test_changed_shards_need_replace_as_removed_ones_do(tmp_path):
+    """Other rows under the same name are refused; embeddings and documents may change."""
+    there = target({"data/small/a.parquet": "1", "build.json": "9"})
+    other = [upload("data/small/a.parquet", "2", tmp_path)]
+    with pytest.raises(PushError, match=r"^1 shards .*data/small/a\.parquet.*--replace"):
+        check_target(there, other, tag="", replace=False)
+    check_target(there, other, tag="", replace=True)
+    there = target({"data/embeddings-x/a.parquet": "1", "labels.parquet": "1", "build.json": "9"})
+    free = [
+        upload(path, "2", tmp_path) for path in ("data/embeddings-x/a.parquet", "labels.parquet")
+    ]
+    check_target(there, free, tag="", replace=False)
+
+
+def test_standing_is_what_main_holds_under_its_name(tmp_path):
+    """The hash counts, so that a file sent because of a wrong size is told as sent again."""
+    wrong = Stored("1", "", 11)
+    there = replace(target(), files={"a": wrong, "b": Stored("2", "", 10)})
+    uploads = [upload("a", "1", tmp_path), upload("b", "2", tmp_path), upload("c", "3", tmp_path)]
+    assert [one.path for one in standing(there, uploads)] == ["a", "b"]
+    assert [one.path for one in missing(there, uploads)] == ["a", "c"]
 
 
 def test_branch_is_named_by_what_is_published(tmp_path):
@@ -100,17 +124,17 @@ files = sorted(path for path in folder.rglob("*.parquet"))
 uploads = [upload_of(path.relative_to(folder).as_posix(), path) for path in files]
 papers = {"build.json": folder / "build.json", "README.md": folder / "README.md"}
 steps, said = [], []
-def send(tag="v1", **settings):
+def send(tag="v1", replace=False, **settings):
     for name, value in settings.items():
         setattr(publishing, name, value)
     try:
         there = publishing.open_target("lab/cells")
-        publishing.check_target(there, uploads, tag="", replace=False)
+        publishing.check_target(there, uploads, tag="", replace=replace)
         sent = publishing.send_files(there, uploads, step=lambda *one: steps.append(one),
             say=said.append)
         commit = publishing.commit_files(there, uploads, papers, tag=tag)
         publishing.finish(there, commit, tag)
-        return sent
+        return sum(one.size for one in sent)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
 """
@@ -157,6 +181,18 @@ def test_commits_to_the_branch_are_bounded_and_main_gets_one(hub_server, folder)
 
 
 @pytest.mark.slow
+def test_branches_of_others_stay(hub_server, folder):
+    """Those alone go that are named as ours: eight digits behind `publishing-`, nothing more."""
+    assert send(hub_server, folder) == 20_000
+    branches = repo_of(hub_server).branches
+    others = ["publishing-notes", "publishing-0123abcde", "publishing-0123ABCD"]
+    for name in ("publishing-0123abcd", *others):
+        branches[name] = branches["main"]
+    assert send(hub_server, folder) == 0
+    assert sorted(repo_of(hub_server).branches) == sorted(["main", *others])
+
+
+@pytest.mark.slow
 def test_progress_tells_every_byte_and_what_was_there(hub_server, folder):
     """Steps add up to the whole; after a break those of the first commit are there."""
     hub_server.fail("POST .*/preupload/.*", 403, skip=3, times=1)  # 2 files and a commit first
@@ -193,7 +229,7 @@ def test_listing_that_lies_costs_an_upload_and_no_byte_of_the_data(hub_server, f
     """Told of another size or hash, the client offers the file again; the Hub knows better."""
     assert send(hub_server, folder) == 20_000
     hub_server.fail("GET .*/tree/", size=1)
-    again = send(hub_server, folder, "answer = send(tag='')")
+    again = send(hub_server, folder, "answer = send(tag='', replace=True)")
     assert hub_server.received("PUT /lfs") == 20_000
     assert again == 20_000
     assert len(repo_of(hub_server).log("main")) == 2
