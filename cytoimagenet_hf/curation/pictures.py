@@ -67,7 +67,6 @@ def write_pictures(
             list(tiles.items()), tile=_TILE, columns=_TILES, title=title
         )
     for path, picture in drawn.items():
-        (to / path).parent.mkdir(parents=True, exist_ok=True)
         with files.replacing(to / path) as aside:
             aside.write_bytes(png.encode(np.asarray(picture)))
     return tuple(sorted(drawn))
