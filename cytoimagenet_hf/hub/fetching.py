@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Protocol
 
 from cytoimagenet_hf import files, hashing
@@ -21,9 +21,10 @@ from cytoimagenet_hf.hub._folders import (
     read_sums,
     remember_folder,
 )
-from cytoimagenet_hf.hub.places import Place, on_hub
+from cytoimagenet_hf.hub.places import REPO_ID, Place, on_hub
 
 CARD, SUMS = "README.md", "SHA256SUMS"
+_MARKER = ".cytoimagenet-pull.json"  # in a folder while it is half pulled: says from which id
 
 
 class Progress(Protocol):
@@ -81,17 +82,17 @@ def checked(place: Place, config: str, *, streaming: bool) -> Place:
 
 
 def fetch_release(name: str) -> Path:
-    """Find a release by name: a folder, OWNER/NAME@TAG, or a tag of the data set's own id.
+    """Find a release by name: a folder, OWNER/NAME[@TAG], or a tag of the data set's own id.
 
-    From the Hub all of its files are brought into the Hub's cache, and compared with SHA256SUMS.
+    OWNER/NAME alone stands for its main branch. From the Hub all of its files are brought into the
+    Hub's cache, and compared with SHA256SUMS.
 
     Raises:
         DatasetNotAvailableError: it is nowhere, or not whole.
     """
     if Path(name).expanduser().is_dir():
         return Path(name).expanduser()
-    repo, _, tag = name.rpartition("@")
-    place = on_hub(repo, tag)
+    place = _release_on_hub(name)
     folder = _fetch(place, [CARD, SUMS])
     sums = read_sums(folder / SUMS)
     folder = _fetch(place, [*sums, CARD, SUMS])
@@ -116,31 +117,18 @@ def pull(place: Place, to: Path, *, progress: Progress) -> Pulled:
         BuildError: `to` holds something else.
         DatasetNotAvailableError: the Hub can't be reached, or sent other bytes than promised.
     """
-    if to.is_file() or (to.is_dir() and any(to.iterdir()) and not _is_ours(to)):
-        raise BuildError(f"{to} holds files that no build or pull wrote. Name another folder.")
     card = _fetch(place, [CARD, SUMS])
     sums = read_sums(card / SUMS)
-    if not sums:
-        raise DatasetNotAvailableError(
-            f"{place.where} has no {SUMS}, so nothing says what is whole. It was not published "
-            f"by this package; load it with datasets.load_dataset."
-        )
+    _check_sums(place, sums)
+    _check_target(place, to, sums)  # until here nothing in the folder was touched
     progress.start("pull", len(sums), "file")
-    to.mkdir(parents=True, exist_ok=True)
-    (to / CARD).unlink(missing_ok=True)  # comes last again: a folder without card isn't served
+    files.write_json(to / _MARKER, {"repo": place.where})
+    files.forget(to / CARD)  # comes last again: a folder without card isn't served
     sent = 0
     for path, sum_ in sorted(sums.items()):
-        if not _is_inside(path):
-            raise DatasetNotAvailableError(f"{SUMS} of {place.where}: {path!r} leaves the folder.")
-        target = to / path
-        if target.is_file() and hashing.sha256_file(target) == sum_:
-            progress.step(1, f"{path}: there")
-            continue
-        target.unlink(missing_ok=True)
-        _fetch_file(place, path, to)
-        _compare(to, {path: sum_})
-        sent += target.stat().st_size
-        progress.step(1, path)
+        size = _bring(place, path, sum_, to)
+        sent += size
+        progress.step(1, path if size else f"{path}: there")
     for path in (SUMS, CARD):
         _fetch_file(place, path, to)
     if extra := _foreign(to, sums):
@@ -148,22 +136,105 @@ def pull(place: Place, to: Path, *, progress: Progress) -> Pulled:
             f"left alone: {len(extra)} files that {place.where} doesn't have ({extra[0]} ...)"
         )
     check_folder(to)
+    files.forget(to / _MARKER)
     remember_folder(to)
-    size = sum((to / path).stat().st_size for path in (*sums, CARD, SUMS))
-    return Pulled(files=len(sums) + 2, bytes=size, sent_bytes=sent)
+    total = sum((to / path).stat().st_size for path in (*sums, CARD, SUMS))
+    return Pulled(files=len(sums) + 2, bytes=total, sent_bytes=sent)
+
+
+def _release_on_hub(name: str) -> Place:
+    """Tell id, revision and path apart in the name of a release that is no folder."""
+    repo, at, revision = name.rpartition("@")
+    if not at and "/" in name:
+        repo, revision = name, ""
+    is_path = Path(name).exists() or "\\" in name or name.startswith((".", "~"))
+    if is_path or (repo and not REPO_ID.fullmatch(repo)):
+        raise DatasetNotAvailableError(
+            f"{name} is neither a folder nor of the form OWNER/NAME, OWNER/NAME@TAG or TAG. Name "
+            f"the folder of a release, or a release on the Hub."
+        )
+    try:
+        return on_hub(repo, revision)
+    except DatasetNotAvailableError as error:
+        raise DatasetNotAvailableError(f"There is no folder {name}, and {error}") from None
+
+
+def _check_sums(place: Place, sums: Mapping[str, str]) -> None:
+    """Refuse a data set that isn't ours, or whose files would stand outside of the folder."""
+    if not sums:
+        raise DatasetNotAvailableError(
+            f"{place.where} has no {SUMS}, so nothing says what is whole. It was not published "
+            f"by this package; load it with datasets.load_dataset."
+        )
+    if outside := [path for path in sorted(sums) if not _is_inside(path)]:
+        raise DatasetNotAvailableError(
+            f"{SUMS} of {place.where}: {outside[0]!r} leaves the folder or is hidden, which no "
+            f"build writes. Nothing was changed; tell the owner of {place.where}."
+        )
+
+
+def _check_target(place: Place, to: Path, sums: Mapping[str, str]) -> None:
+    """Refuse a folder that holds anything but this data set, half pulled or an older release.
+
+    Raises:
+        BuildError: says what it holds.
+    """
+    if not to.exists() or (to.is_dir() and not any(to.iterdir())):
+        return
+    if not to.is_dir():
+        raise BuildError(f"{to} is a file. Name another folder: --to.")
+    marker = files.read_json(to / _MARKER)
+    repo = marker.get("repo") if isinstance(marker, dict) else None
+    if repo == place.where and not (to / CARD).exists():
+        return  # a card comes last: with one a build may have written here since
+    own = {path: one for path, one in read_sums(to / SUMS).items() if _is_shard(path)}
+    is_built = (to / "build.json").is_file()
+    if own and (is_built or repo == place.where) and own.items() <= sums.items():
+        return
+    if repo and repo != place.where:
+        holds = f"a half pull of {repo}"
+    elif is_built:
+        holds = f"another data set than {place.where}, or a release with shards that it lacks"
+    else:
+        holds = f"files that no build or pull wrote ({min(one.name for one in to.iterdir())} ...)"
+    raise BuildError(f"{to} holds {holds}. Nothing was changed. Name another folder: --to.")
+
+
+def _bring(place: Place, path: str, sum_: str, to: Path) -> int:
+    """Have one file whole in a folder; returns the bytes of it if it was sent, else 0."""
+    target = to / path
+    if target.is_file() and hashing.sha256_file(target) == sum_:
+        return 0
+    target.unlink(missing_ok=True)
+    _fetch_file(place, path, to)
+    _compare(to, {path: sum_})
+    return target.stat().st_size
 
 
 def _fetch(place: Place, paths: Sequence[str]) -> Path:
-    """Bring files of a commit into the cache of the Hub; returns the folder they are in."""
+    """Bring files of a commit into the cache of the Hub; returns the folder they are in.
+
+    The card is asked for by revision: only then does the cache note which commit the revision
+    stands for, without which it isn't found there when the Hub can't be reached.
+
+    Raises:
+        DatasetNotAvailableError: not fetched; or the revision moved on from the place's commit.
+    """
     import huggingface_hub
 
     folder = Path()
     for path in paths:
+        revision = (place.revision or "main") if path == CARD else place.commit
         with _telling(place, path), quiet():
             found = huggingface_hub.hf_hub_download(
-                place.where, path, repo_type="dataset", revision=place.commit
+                place.where, path, repo_type="dataset", revision=revision
             )
         folder = Path(found.removesuffix(path))
+        if folder.name != place.commit:
+            raise DatasetNotAvailableError(
+                f"{place.where} at {revision} moved from commit {place.commit} to {folder.name} "
+                f"meanwhile. Try again: run the same command or call once more."
+            )
     return folder
 
 
@@ -202,13 +273,19 @@ def _compare(folder: Path, sums: Mapping[str, str]) -> None:
             )
 
 
-def _is_ours(folder: Path) -> bool:
-    return (folder / "build.json").exists() or (folder / ".cache" / "huggingface").is_dir()
-
-
 def _is_inside(path: str) -> bool:
+    """Say whether a path stays in its folder on every system, and has no hidden part."""
     parts = PurePosixPath(path)
-    return not parts.is_absolute() and ".." not in parts.parts and "\\" not in path
+    return (
+        not parts.is_absolute()
+        and not PureWindowsPath(path).drive
+        and "\\" not in path
+        and not any(part.startswith(".") for part in parts.parts)
+    )
+
+
+def _is_shard(path: str) -> bool:
+    return path.startswith("data/") and path.endswith(".parquet")
 
 
 def _foreign(folder: Path, sums: Mapping[str, str]) -> list[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cytoimagenet_hf.errors import DatasetNotAvailableError
 from cytoimagenet_hf.hub import fetching, selecting
 from cytoimagenet_hf.hub._folders import declared_features, missing_files, read_configs
-from cytoimagenet_hf.hub.places import NAME, Place, locate
+from cytoimagenet_hf.hub.places import NAME, CacheOpener, Place, locate
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
@@ -90,7 +90,9 @@ def _opened(place: Place) -> tuple[selecting.Opener, Path]:
     """Say how files of a place are opened, and where its card is."""
     if place.kind == "hub":
         return selecting.HubOpener(place.where, place.commit), fetching.fetch_card(place)
-    return selecting.FolderOpener(Path(place.where)), Path(place.where)
+    folder = Path(place.where)
+    opener = CacheOpener(folder) if place.kind == "cache" else selecting.FolderOpener(folder)
+    return opener, folder
 
 
 def _cached_files(snapshot: Path, name: str | None) -> dict[str, list[str]]:

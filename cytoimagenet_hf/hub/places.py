@@ -14,17 +14,25 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from cytoimagenet_hf.errors import DatasetNotAvailableError
-from cytoimagenet_hf.hub._folders import check_folder, recorded_folder
+from cytoimagenet_hf.hub._folders import (
+    check_folder,
+    missing_files,
+    read_configs,
+    recorded_folder,
+)
 
 NAME = "cytoimagenet"
 DEFAULT_REPO = "cytoimagenet/cytoimagenet"  # on the Hub; environment CYTOIMAGENET_REPO overrides
-DEFAULT_MODEL = "cytoimagenet/efficientnet_b0"  # environment CYTOIMAGENET_MODEL overrides
+DEFAULT_MODEL = (
+    "cytoimagenet/cytoimagenet-efficientnet-b0"  # environment CYTOIMAGENET_MODEL overrides
+)
 PROBE_SECONDS = 1.5  # for one small request; who waits longer is told what else to do
 
-_REPO_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+_SHOWN = 3  # names of missing files in a message
+REPO_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 _WAYS_FORWARD = """Ways forward:
   - build it from raw images:           cytoimagenet build --data-root RAW --output cytoimagenet
   - try everything on simulated images: cytoimagenet demo
@@ -44,6 +52,7 @@ class Place:
         detail: why this one, in words.
         named: the caller named this very place, so that no warning is due.
         commit: of the Hub, or of its cache; empty for folders.
+        revision: branch, tag or commit that was asked for; empty: main, or a folder.
     """
 
     kind: Literal["folder", "recorded", "hub", "cache"]
@@ -51,6 +60,7 @@ class Place:
     detail: str
     named: bool
     commit: str = ""
+    revision: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +69,34 @@ class Answer:
 
     state: Literal["there", "absent", "unreachable"]
     detail: str  # the commit, or what went wrong
+
+
+@dataclass(frozen=True, slots=True)
+class CacheOpener:
+    """Reads a snapshot in the cache of the Hub, which holds only what was fetched once."""
+
+    folder: Path
+
+    def __call__(self, path: str) -> BinaryIO:
+        """Open a file.
+
+        Raises:
+            DatasetNotAvailableError: it was never fetched; names its config's missing files.
+        """
+        if (self.folder / path).is_file():
+            return (self.folder / path).open("rb")
+        paths_of = {
+            config: [one for own in splits.values() for one in own]
+            for config, splits in read_configs(self.folder).items()
+        }
+        config = next(one for one, paths in paths_of.items() if path in paths)
+        missing = missing_files(self.folder, paths_of[config])
+        shown = ", ".join(missing[:_SHOWN]) + (" ..." if len(missing) > _SHOWN else "")
+        raise DatasetNotAvailableError(
+            f"Config {config} is not whole in the local cache of the Hub ({self.folder}): "
+            f"{len(missing)} of {len(paths_of[config])} files are missing ({shown}). While the Hub "
+            f'can be reached, fetch them: load_dataset("OWNER/NAME", "{config}", verify=True).'
+        )
 
 
 Probe = Callable[[str, str | None], Answer]
@@ -97,7 +135,7 @@ def locate(
     if isinstance(path, str) and not path.startswith((".", "~")):
         if not {"/", "\\"} & set(path):
             return _by_name(path, revision, ask)
-        if _REPO_ID.fullmatch(path):
+        if REPO_ID.fullmatch(path):
             looked = [f"folder {_full(folder)}: absent"]
             return _on_hub(path, revision, ask, looked=looked, named=True)
     raise DatasetNotAvailableError(f"There is no folder {_full(folder)}.\n{_WAYS_FORWARD}")
@@ -115,7 +153,7 @@ def on_hub(repo: str = "", revision: str | None = None) -> Place:
         ValueError: no such form of an id.
     """
     chosen = repo or os.environ.get("CYTOIMAGENET_REPO") or DEFAULT_REPO
-    if not _REPO_ID.fullmatch(chosen):
+    if not REPO_ID.fullmatch(chosen):
         raise ValueError(f"{chosen!r} is no id on the Hub: it has the form OWNER/NAME.")
     place = _on_hub(chosen, revision or None, probe_hub, looked=[], named=True)
     if place.kind != "hub":
@@ -144,7 +182,7 @@ def probe_hub(repo: str, revision: str | None) -> Answer:
         except HFValidationError as error:
             return Answer("absent", str(error))
         except Exception as error:  # whatever the transport raises: it could not be asked
-            return Answer("unreachable", type(error).__name__)
+            return Answer("unreachable", _what_failed(error))
         return Answer("there", str(found.sha))
 
     # A thread, because looking up a host's name has no timeout of its own.
@@ -154,6 +192,12 @@ def probe_hub(repo: str, revision: str | None) -> Answer:
         return answers.get(timeout=PROBE_SECONDS)
     except queue.Empty:
         return Answer("unreachable", f"no answer within {PROBE_SECONDS} s")
+
+
+def _what_failed(error: Exception) -> str:
+    """Name an error of the transport, with the status where the Hub did answer (429, 500 ...)."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    return f"HTTP {status}, {type(error).__name__}" if status else type(error).__name__
 
 
 def _by_name(name: str, revision: str | None, probe: Probe) -> Place:
@@ -181,7 +225,8 @@ def _on_hub(
     answer = probe(repo, revision)
     if answer.state == "there":
         detail = f"on the Hub, commit {answer.detail}"
-        return Place(kind="hub", where=repo, detail=detail, named=named, commit=answer.detail)
+        place = Place(kind="hub", where=repo, detail=detail, named=named, commit=answer.detail)
+        return replace(place, revision=revision or "")
     if answer.state == "unreachable" and (snapshot := _snapshot(repo, revision)):
         detail = (
             f"{repo}, commit {snapshot.name}, from the local cache of the Hub, which could not be "

@@ -1,9 +1,11 @@
 """Tests of fetching from the Hub: whole, checked, resumed, without a second copy."""
 
 import json
+import shutil
 
 import pytest
 
+from cytoimagenet_hf.errors import DatasetNotAvailableError
 from cytoimagenet_hf.hub.fetching import fetch_release
 from tests.hub_server import run_client
 from tests.publishing import OPEN, build_data
@@ -130,6 +132,120 @@ def test_folder_of_others_is_left_alone(hub, tmp_path):
     answer = run_client(hub, f"{PULL}\nanswer = pull({str(to)!r})").answer
     assert "no build or pull wrote" in answer["error"]
     assert [path.name for path in to.iterdir()] == ["mine.txt"]
+
+
+def test_home_with_a_cache_of_the_hub_is_left_alone(hub, tmp_path):
+    """A folder with .cache/huggingface is nobody's pull: its README.md stays."""
+    (tmp_path / "home" / ".cache" / "huggingface").mkdir(parents=True)
+    (tmp_path / "home" / "README.md").write_text("mine")
+    answer = run_client(hub, f"{PULL}\nanswer = pull({str(tmp_path / 'home')!r})").answer
+    assert "no build or pull wrote" in answer["error"]
+    assert contents(tmp_path / "home") == {"README.md": b"mine"}
+
+
+def test_build_of_another_data_set_is_left_alone(hub, folder, tmp_path):
+    """A whole folder is pulled into only if every shard that it lists is in the new release."""
+    to = tmp_path / "own"
+    shutil.copytree(folder, to)
+    sums = (to / "SHA256SUMS").read_text()
+    (to / "SHA256SUMS").write_text(f"{sums}{'0' * 64}  data/default/train-own.parquet\n")
+    before = contents(to)
+    code = f"{PULL}\nanswer = [pull({str(to)!r})]"
+    assert "holds another data set than lab/cells" in run_client(hub, code).answer[0]["error"]
+    assert contents(to) == before
+    (to / "SHA256SUMS").write_text(sums)  # now the same release: its shards aren't sent again
+    assert run_client(hub, code).answer[0]["sent"] == 0
+
+
+def test_half_pull_goes_on_from_its_own_id_only(hub, folder, tmp_path):
+    """The marker names the id; another's half pull is refused, and a whole pull has no marker."""
+    to, marker = tmp_path / "cytoimagenet", tmp_path / "cytoimagenet" / ".cytoimagenet-pull.json"
+    to.mkdir()
+    marker.write_text('{"repo": "lab/others"}')
+    code = f"{PULL}\nanswer = pull({str(to)!r})"
+    assert "half pull of lab/others" in run_client(hub, code).answer["error"]
+    marker.write_text('{"repo": "lab/cells"}')
+    assert run_client(hub, code).answer["sent"] > 0
+    assert not marker.exists()
+    assert contents(to) == contents(folder)
+
+
+@pytest.mark.parametrize("path", ["../mine.txt", "/mine.txt", "C:/mine.txt", ".git/config"])
+def test_path_that_leaves_the_folder_is_refused_first(hub, folder, tmp_path, path):
+    """Sums with such a path change nothing in a folder that could be gone on with."""
+    to, other = tmp_path / "own", tmp_path / "other"
+    shutil.copytree(folder, to)
+    other.mkdir()
+    sums = (folder / "SHA256SUMS").read_text()
+    (other / "SHA256SUMS").write_text(f"{sums}{'0' * 64}  {path}\n")
+    hub.put_folder("datasets", "lab/cells", other)
+    answer = run_client(hub, f"{PULL}\nanswer = pull({str(to)!r})").answer
+    assert "leaves the folder" in answer["error"]
+    assert contents(to) == contents(folder)
+
+
+OFFLINE = """
+import cytoimagenet_hf
+def rows(name, **options):
+    try:
+        return len(cytoimagenet_hf.load_dataset("lab/cells", name, split="train", **options))
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+"""
+
+
+def test_verified_config_loads_offline(hub):
+    """What verify fetched is found in the cache; files of other configs are named as missing."""
+    online = run_client(hub, f'{OFFLINE}\nanswer = rows("small", verify=True)').answer
+    code = f'{OFFLINE}\nanswer = [rows("small"), rows("small", sources=["bbbc038"])]'
+    offline, selected = run_client(hub, code, HF_HUB_OFFLINE="1").answer
+    assert offline == online > 0
+    assert selected.startswith("DatasetNotAvailableError: Config metadata is not whole"), selected
+    assert "data/metadata/train" in selected
+
+
+def test_main_that_moved_meanwhile_is_told(hub):
+    """A commit between finding a place and fetching its card is an error, not a mixture."""
+    other = "0" * 40
+    code = f"""
+from dataclasses import replace
+from cytoimagenet_hf.hub import fetching, places
+try:
+    answer = str(fetching.fetch_card(replace(places.on_hub("lab/cells"), commit={other!r})))
+except Exception as error:
+    answer = f"{{type(error).__name__}}: {{error}}"
+"""
+    told = run_client(hub, code).answer
+    assert told.startswith(f"DatasetNotAvailableError: lab/cells at main moved from commit {other}")
+    assert "Try again" in told
+
+
+def test_names_of_releases(hub):
+    """OWNER/NAME is an id at main; @TAG and TAG are of the default id."""
+    code = """
+from cytoimagenet_hf.hub.fetching import fetch_release
+answer = [fetch_release(name).name for name in ("lab/cells", "lab/cells@main", "@main", "main")]
+"""
+    found = run_client(hub, code, CYTOIMAGENET_REPO="lab/cells").answer
+    assert found == [hub.store.repo("datasets", "lab/cells").at("main").sha] * 4
+
+
+@pytest.mark.parametrize("name", ["./gone", "~/gone", "/gone/x", "a/b/c", "C:\\gone", "C:/gone"])
+def test_path_that_is_no_folder_is_no_release(name):
+    """The Hub isn't asked for it, and the message says that there is no such folder."""
+    with pytest.raises(DatasetNotAvailableError, match="is neither a folder nor"):
+        fetch_release(name)
+
+
+@pytest.mark.parametrize("status", [401, 429, 500])
+def test_probe_tells_the_status(hub, status):
+    """A Hub that answers with an error is told apart from one that doesn't answer."""
+    hub.fail("GET /api/datasets/lab/cells", status=status, times=9)
+    code = """
+from cytoimagenet_hf.hub.places import probe_hub
+answer = probe_hub("lab/cells", None).detail
+"""
+    assert f"HTTP {status}" in run_client(hub, code).answer
 
 
 def test_release_by_its_tag_is_a_base(hub, folder):
