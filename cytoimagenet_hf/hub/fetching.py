@@ -57,8 +57,14 @@ def fetch_card(place: Place) -> Path:
     return _fetch(place, [CARD])
 
 
-def checked(place: Place, config: str, *, streaming: bool) -> Place:
+def checked(place: Place, config: str, *, streaming: bool, also: Sequence[str] = ()) -> Place:
     """Hash the files of a config, which are fetched first where they stand on the Hub.
+
+    Args:
+        place: where it stands.
+        config: its name.
+        streaming: reads files in part.
+        also: further configs that will be read (`metadata`, to find the rows of a source).
 
     Raises:
         ValueError: streaming reads files in part, so there is nothing to hash; or unknown config.
@@ -72,7 +78,8 @@ def checked(place: Place, config: str, *, streaming: bool) -> Place:
     configs, sums = read_configs(folder), read_sums(folder / SUMS)
     if config not in configs:
         raise ValueError(f"BuilderConfig {config!r} not found. Available: {sorted(configs)}")
-    paths = sorted({path for own in configs[config].values() for path in own})
+    wanted = [configs[one] for one in (config, *also) if one in configs]
+    paths = sorted({path for splits in wanted for own in splits.values() for path in own})
     if place.kind == "hub":
         folder = _fetch(place, [CARD, SUMS, *paths])
         detail = f"{place.where}, commit {place.commit}, fetched and compared with {SUMS}"

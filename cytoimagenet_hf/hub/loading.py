@@ -62,7 +62,8 @@ def load_dataset(  # noqa: PLR0913 - one call for users, all by name
     level = logging.INFO if place.named else logging.WARNING
     logger.log(level, "Loading %s: %s", place.where, place.detail)
     if verify:
-        place = fetching.checked(place, name or "default", streaming=streaming)
+        also = ("metadata",) if sources else ()
+        place = fetching.checked(place, name or "default", streaming=streaming, also=also)
     if use or sources:
         if kwargs:
             raise ValueError(f"{next(iter(kwargs))} can't be given along with use or sources.")

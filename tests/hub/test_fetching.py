@@ -287,8 +287,12 @@ def test_verified_load_from_the_hub(hub):
     """With verify, files of one config are x."""
     code = """
 import cytoimagenet_hf
-answer = len(cytoimagenet_hf.load_dataset("lab/cells", "small", verify=True, split="train"))
+rows = [cytoimagenet_hf.load_dataset("lab/cells", "small", verify=True, split="train", **more)
+        for more in ({}, {"sources": ["bbbc038"]}, {"use": "commercial"})]
+answer = [len(one) for one in rows]
 """
-    assert run_client(hub, code).answer > 0
+    first, *others = run_client(hub, code).answer
+    assert first > 0
+    assert others == [first, first]  # all of it is of this source, and open
     assert hub.count("GET .*data/small") > 0
     assert hub.count("GET .*data/default") == 0
