@@ -186,6 +186,8 @@ class _Wanted:
         """Take the rows from `metadata`, which has them in the order of the shards."""
         with self._opener(self._about[part]) as stream:
             table = _parquet(stream).read(["dir_name", "image_id"])
+        if not self._sources & set(table["dir_name"].unique().to_pylist()):
+            return  # not even the footers of these shards are asked for
         start = 0
         for path in paths:
             sizes = self._groups(path)

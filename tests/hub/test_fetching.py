@@ -283,6 +283,25 @@ answer = sum(1 for _ in rows)
     assert whole == []  # only parts were asked for
 
 
+def test_share_of_bytes_that_one_source_costs(hub_server, tmp_path):
+    """Of two sources of other terms, one takes its own shards and the small columns."""
+    mixed = build_data(tmp_path / "mixed")  # bbbc038 open, bbbc048 closed: a Hub of our own
+    hub_server.put_folder("datasets", "lab/cells", mixed)
+    code = """
+import cytoimagenet_hf
+rows = cytoimagenet_hf.load_dataset("lab/cells", sources=["bbbc048"], streaming=True)
+answer = sum(1 for split in rows.values() for _ in split)
+"""
+    assert run_client(hub_server, code).answer > 0
+    sent: dict[str, int] = {}
+    for one in hub_server.requests:
+        if "data/default/" in one.path:
+            terms = one.path.rpartition("/")[2].split("-")[1]
+            sent[terms] = sent.get(terms, 0) + one.sent
+    assert set(sent) == {"local"}  # not a byte of the shards of the other source
+    assert sent["local"] > 0
+
+
 def test_verified_load_from_the_hub(hub):
     """With verify, files of one config are x."""
     code = """
