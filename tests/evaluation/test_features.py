@@ -359,7 +359,9 @@ def test_several_processes_need_a_cache(monkeypatch):
 
 def _share(folder):
     import torch
+    from accelerate.state import AcceleratorState
 
+    AcceleratorState._reset_state(reset_partial_state=True)  # forked from a process of other tests
     features.CHUNK = 4
     images = pictures([*noise(16), *[OSError("gone")] * 4])
     encoder = Means()
