@@ -31,7 +31,7 @@ FLOORS = {  # top-level folder -> folders of the checkout it may import
     PACKAGE: set(),
     "builders": {PACKAGE},
     "training": {PACKAGE},
-    "benchmarks": {PACKAGE},
+    "benchmarks": {PACKAGE, "tests"},  # of the tests, the loopback Hub
 }
 HEAVY = {
     "torch",
