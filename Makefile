@@ -6,7 +6,7 @@ FAST := not slow and not soak
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install quick demo test test-slow soak bench format clean
+.PHONY: help install quick demo test test-slow test-faiss soak bench format clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -48,6 +48,11 @@ test: $(VENV)/dev.stamp  ## lint, types, and all tests but the slow ones
 
 test-slow: $(VENV)/dev.stamp  ## tests that start processes or read many real files
 	$(BIN)/python -m pytest -m "slow and not soak"
+
+# Beside the environment, not in it: faiss brings a second OpenMP, and most will not have it.
+test-faiss: $(VENV)/dev.stamp  ## tests of kNN by faiss-cpu too
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)/faiss faiss-cpu -c constraints.txt
+	PYTHONPATH=$(VENV)/faiss $(BIN)/python -m pytest tests/evaluation/test_knn.py tests/evaluation/test_candidates.py
 
 soak: $(VENV)/dev.stamp  ## tests that run for a long time
 	$(BIN)/python -m pytest -m soak

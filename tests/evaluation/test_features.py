@@ -13,6 +13,7 @@ from cytoimagenet_hf.errors import EncoderError, FeaturesError, ImageRefusedErro
 from cytoimagenet_hf.evaluation import _batches, features
 from cytoimagenet_hf.evaluation.features import Mode, compute, estimate, match, parse_mode
 from cytoimagenet_hf.evaluation.records import Features, Images
+from tests.children import in_child
 
 CONCAT, MERGE, JOINT = (Mode(combine, "raw") for combine in ("concat", "merge", "joint"))
 
@@ -303,11 +304,11 @@ def test_killed_run_continues(tmp_path, monkeypatch):
         if done == 8:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    child = os.fork()
-    if child == 0:
+    def dying():
+        features.CHUNK = 4
         run(images, cache=tmp_path, progress=die)
-        os._exit(0)
-    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+
+    assert in_child(dying).killed
     assert len(files(tmp_path)) == 2
     found = run(images, encoder := Means(), cache=tmp_path)
     assert encoder.shapes == [(8, 1, 8, 8)]
@@ -359,9 +360,7 @@ def test_several_processes_need_a_cache(monkeypatch):
 
 def _share(folder):
     import torch
-    from accelerate.state import AcceleratorState
 
-    AcceleratorState._reset_state(reset_partial_state=True)  # forked from a process of other tests
     features.CHUNK = 4
     images = pictures([*noise(16), *[OSError("gone")] * 4])
     encoder = Means()
@@ -376,7 +375,8 @@ def _share(folder):
 def test_two_processes_share_the_work(tmp_path):
     """Of five chunks each takes every second; both end with all features, those of one process."""
     accelerate = pytest.importorskip("accelerate")
-    accelerate.debug_launcher(_share, (tmp_path,), num_processes=2)
+    ended = in_child(lambda: accelerate.debug_launcher(_share, (tmp_path,), num_processes=2))
+    assert ended.code == 0
     alone = run(pictures(noise(16)))
     for rank in range(2):
         np.testing.assert_array_equal(np.load(tmp_path / f"values-{rank}.npy"), alone.values)

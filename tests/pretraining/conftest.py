@@ -2,8 +2,6 @@
 
 import importlib.util
 import io
-import os
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +12,7 @@ if importlib.util.find_spec("torch") is None:  # the core alone: nothing here ca
 else:
     import torch
 
-    torch.set_num_threads(1)  # also keeps forks safe
+    torch.set_num_threads(1)
 
 CLASSES = ("dark", "light", "striped")
 
@@ -106,28 +104,3 @@ def settings(dataset, tmp_path):
         return TrainConfig(**given | values)
 
     return make
-
-
-def in_child(work) -> int:
-    """Run `work` in a fork of this process, which has imported all; return its wait status.
-
-    A fork, because importing torch anew takes longer than a whole run.
-    """
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            work()
-            status = 0
-        except BaseException:
-            import traceback
-
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    return os.waitpid(child, 0)[1]
-
-
-def killed(status: int) -> bool:
-    """Say whether a child was ended by SIGKILL."""
-    return os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL

@@ -13,7 +13,7 @@ from cytoimagenet_hf import hashing
 from cytoimagenet_hf.errors import CytoImageNetError
 from cytoimagenet_hf.pretraining import checkpoints
 from cytoimagenet_hf.pretraining.checkpoints import Parts, Progress, check_same, restore, save
-from tests.pretraining.conftest import in_child, killed
+from tests.children import in_child
 
 SETTINGS = {"batch_size": 8, "seed": 0}
 
@@ -193,8 +193,8 @@ def test_killed_at_each_write(tmp_path, module, name, number, after):
         setattr(module, name, trap)
         save(tmp_path, progress(2), parts(2.0), keep=1)
 
-    status = in_child(work)
-    assert killed(status) or status == 0
+    ended = in_child(work)
+    assert ended.killed or ended.code == 0
     found = restore(tmp_path, say_nothing)
     assert found.progress.step in (1, 2)
     save(tmp_path, progress(3), parts(3.0), keep=1)
@@ -204,13 +204,14 @@ def test_killed_at_each_write(tmp_path, module, name, number, after):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 def test_real_limit_of_file_size(tmp_path):
     """A real refusal of the system in the middle of a file is the same error."""
-    resource = pytest.importorskip("resource")
+    pytest.importorskip("resource")
     save(tmp_path, progress(1), parts(1.0))
-    big = Parts(torch.nn.Linear(300, 300), parts().optimizer)
 
     def work():
+        import resource
         import signal
 
+        big = Parts(torch.nn.Linear(300, 300), parts().optimizer)
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
         with pytest.raises(CytoImageNetError, match="can't be written"):
@@ -220,7 +221,7 @@ def test_real_limit_of_file_size(tmp_path):
         with pytest.raises(CytoImageNetError, match="as if the disk were full"):
             save(tmp_path, progress(2), others)
 
-    assert in_child(work) == 0
+    assert in_child(work).code == 0
     assert os.listdir(tmp_path) == ["step-00000001-epoch-0000"]
     assert restore(tmp_path, say_nothing).progress.step == 1
 

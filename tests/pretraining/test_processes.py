@@ -12,6 +12,7 @@ import torch
 
 from cytoimagenet_hf.errors import CytoImageNetError
 from cytoimagenet_hf.pretraining import inputs, log, train
+from tests.children import in_child
 from tests.pretraining.test_restart import at_step, largest_difference
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,8 +41,10 @@ def work(config, folder, trap_on_rank, trap):
 
 
 def launch(config, processes, folder, trap=None, rank=0):
+    """Train in processes that find each other through files; return how the launcher ended."""
     folder.mkdir(exist_ok=True)
-    accelerate.debug_launcher(work, (config, str(folder), rank, trap), num_processes=processes)
+    given = (config, str(folder), rank, trap)
+    return in_child(lambda: accelerate.debug_launcher(work, given, num_processes=processes))
 
 
 def noted(folder, processes):
@@ -74,8 +77,8 @@ def test_two_processes_equal_one(settings, tmp_path, accumulation):
                    output_dir=str(tmp_path / "one"), **SAME)  # fmt: skip
     two = settings(batch_size=6 // accumulation, gradient_accumulation=accumulation,
                    output_dir=str(tmp_path / "two"), **SAME)  # fmt: skip
-    launch(one, 1, tmp_path / "a")
-    launch(two, 2, tmp_path / "b")
+    assert launch(one, 1, tmp_path / "a").code == 0
+    assert launch(two, 2, tmp_path / "b").code == 0
     assert largest_difference(weights(one), weights(two)) <= 1e-4
     assert losses(one) == pytest.approx(losses(two), abs=1e-4)
 
@@ -84,7 +87,7 @@ def test_two_processes_equal_one(settings, tmp_path, accumulation):
 def test_rows_once_in_real_processes(settings, tmp_path, processes, workers):
     """In each epoch every row is trained on once, and each validation row counts once."""
     config = settings(batch_size=4, workers=workers)
-    launch(config, processes, tmp_path / "rows")
+    assert launch(config, processes, tmp_path / "rows").code == 0
     found = noted(tmp_path / "rows", processes)
     steps = 1 + max(step for step, _ in found)
     for epoch in range(2):
@@ -97,7 +100,7 @@ def test_rows_once_in_real_processes(settings, tmp_path, processes, workers):
 def test_streams_of_uneven_length(settings, tmp_path):
     """Where a process runs out of rows before another, the others' rows still count, once."""
     config = settings(streaming=True, batch_size=3, shuffle_buffer=8, gradient_accumulation=2)
-    launch(config, 3, tmp_path / "rows")
+    assert launch(config, 3, tmp_path / "rows").code == 0
     final = log.files.read_json(Path(config.output_dir) / "final.json")
     assert final["images_seen"] == 2 * 46
     lines = log.read_lines(Path(config.output_dir))
@@ -110,10 +113,9 @@ def test_killed_process_and_restart(settings, tmp_path):
               "batch_size": 4, "checkpoint_steps": 2}  # fmt: skip
     whole = settings(output_dir=str(tmp_path / "whole"), **values)
     broken = settings(output_dir=str(tmp_path / "broken"), **values)
-    launch(whole, 2, tmp_path / "a")
-    with pytest.raises(Exception, match="SIGKILL"):
-        launch(broken, 2, tmp_path / "b", at_step(4), rank=1)
-    launch(broken, 2, tmp_path / "c")
+    assert launch(whole, 2, tmp_path / "a").code == 0
+    assert "SIGKILL" in launch(broken, 2, tmp_path / "b", at_step(4), rank=1).said
+    assert launch(broken, 2, tmp_path / "c").code == 0
     assert losses(whole) == losses(broken)
     assert largest_difference(weights(whole), weights(broken)) == 0.0
 
@@ -121,7 +123,7 @@ def test_killed_process_and_restart(settings, tmp_path):
 def test_other_number_of_processes_is_refused(settings, tmp_path):
     """A run of two processes isn't gone on with by one: its batches would be others."""
     config = settings(epochs=1, batch_size=4)
-    launch(config, 2, tmp_path / "a")
+    assert launch(config, 2, tmp_path / "a").code == 0
     with pytest.raises(CytoImageNetError, match="written by 2 processes and this run has 1"):
         train.train(config)
 

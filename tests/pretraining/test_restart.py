@@ -8,7 +8,7 @@ import safetensors.torch
 import torch
 
 from cytoimagenet_hf.pretraining import checkpoints, inputs, log, train
-from tests.pretraining.conftest import in_child, killed
+from tests.children import in_child
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 slow = pytest.mark.slow
@@ -73,22 +73,39 @@ def between_rename_and_cleanup():
     killer(checkpoints.files, "sync_folder", 13, after=True)
 
 
-def killed_then_resumed(config, trap):
-    def first():
-        trap()
-        train.train(config)
-
-    assert killed(in_child(first))
-    assert in_child(lambda: train.train(config)) == 0
+def nothing():
+    """Change nothing."""
 
 
-def both(settings, tmp_path, trap, **values):
-    """Results of an unbroken run and of one that met a trap."""
+def seeding_only_once():
+    """Keep all random numbers in one stream."""
+    real, seeded = torch.manual_seed, []
+
+    def only_once(seed):
+        if not seeded:
+            real(seed)
+        seeded.append(seed)
+
+    torch.manual_seed = only_once
+
+
+def both(settings, tmp_path, trap, before=nothing, **values):
+    """Results of an unbroken run and of one that met a trap; `before` is called in each child."""
     values = RANDOM | values
+
+    def run(config, meet=nothing):
+        def work():
+            before()
+            meet()
+            train.train(config)
+
+        return in_child(work)
+
     whole = settings(output_dir=str(tmp_path / "whole"), **values)
-    assert in_child(lambda: train.train(whole)) == 0
+    assert run(whole).code == 0
     broken = settings(output_dir=str(tmp_path / "broken"), **values)
-    killed_then_resumed(broken, trap)
+    assert run(broken, trap).killed
+    assert run(broken).code == 0
     return result(tmp_path / "whole"), result(tmp_path / "broken")
 
 
@@ -99,17 +116,9 @@ def hold(settings, tmp_path, trap, **values):
 
 
 @slow
-def test_without_seeds_of_steps_the_same_kill_differs(settings, tmp_path, monkeypatch):
+def test_without_seeds_of_steps_the_same_kill_differs(settings, tmp_path):
     """The guard bites: where dropout draws from one stream, the resumed run ends elsewhere."""
-    real, seeded = torch.manual_seed, []
-
-    def only_once(seed):
-        if not seeded:
-            real(seed)
-        seeded.append(seed)
-
-    monkeypatch.setattr(torch, "manual_seed", only_once)
-    (_, weights), (_, others) = both(settings, tmp_path, at_step(4))
+    (_, weights), (_, others) = both(settings, tmp_path, at_step(4), before=seeding_only_once)
     assert largest_difference(weights, others) > 1e-4
 
 
@@ -161,9 +170,9 @@ def test_resumed_steps_have_the_same_rows(settings, tmp_path):
             trap()
         train.train(settings(output_dir=str(tmp_path / name.partition(".")[0]), **RANDOM))
 
-    assert in_child(lambda: recorded("whole.txt")) == 0
-    assert killed(in_child(lambda: recorded("broken.1.txt", at_step(8))))
-    assert in_child(lambda: recorded("broken.2.txt")) == 0
+    assert in_child(lambda: recorded("whole.txt")).code == 0
+    assert in_child(lambda: recorded("broken.1.txt", at_step(8))).killed
+    assert in_child(lambda: recorded("broken.2.txt")).code == 0
     whole = (tmp_path / "whole.txt").read_text().splitlines()
     before = (tmp_path / "broken.1.txt").read_text().splitlines()
     after = (tmp_path / "broken.2.txt").read_text().splitlines()
