@@ -13,7 +13,7 @@ from cytoimagenet_hf.curation.parameters import preset
 from cytoimagenet_hf.curation.pipeline import build
 from tests.curation.builds import config
 from tests.hub_server import run_client
-from tests.publishing import MIXED, build_data, command, publish, put, said
+from tests.publishing import MIXED, build_data, command, publish, put, read_build, said
 
 pytestmark = pytest.mark.slow
 KILLS, TRIES = 10, 60
@@ -198,3 +198,43 @@ def test_stranger_loads_every_config_with_every_byte(hub_server, crops, tmp_path
     assert found["decoded"][1] == "L"
     labels = pq.read_table(folder / "labels.parquet").to_pylist()
     assert found["classes"] == [row["label"] for row in labels if not row["dropped_reason"]]
+
+
+CHOSEN = """
+import cytoimagenet_hf
+def chosen(**options):
+    rows = cytoimagenet_hf.load_dataset("lab/cells", streaming=STREAMING, **options)
+    return {split: told(rows[split]) for split in rows}
+answer = {"open": chosen(use="commercial"), "checked": chosen(use="commercial", verify=True)}
+answer |= {one: chosen(sources=[one], use="commercial") for one in SOURCES}
+answer["small"] = chosen(name="small", sources=SOURCES, use="commercial")
+"""
+
+FILTERED = """
+import pathlib
+folder = pathlib.Path(FOLDER)
+def part(config, sources):
+    files = {split: sorted(map(str, (folder / "data" / config).glob(f"{split}-open-*")))
+             for split in ("train", "validation")}
+    rows = datasets.load_dataset("parquet", data_files=files)
+    rows = rows.filter(lambda one: one in sources, input_columns="dir_name")
+    return {split: told(rows[split]) for split in rows}
+answer = {one: part("default", [one]) for one in SOURCES}
+answer |= {"open": part("default", SOURCES), "small": part("small", SOURCES)}
+answer["checked"] = answer["open"]
+"""
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_chosen_rows_are_the_folders_to_the_byte(hub_server, crops, tmp_path, streaming):
+    """By use, by source, verified, of a smaller config: what a filter of the folder would give."""
+    publish(hub_server, f"{str(crops)!r}, only_publishable=True, tag='v1.0'")
+    sources = [one["name"] for one in read_build(crops)["sources"] if one["terms"] == "open"]
+    head = LOAD.partition("answer = {}")[0]
+    values = {"STREAMING": streaming, "FOLDER": str(crops), "SOURCES": sources}
+    code = [head + one for one in (CHOSEN, FILTERED)]
+    for name, value in values.items():
+        code = [one.replace(name, repr(value)) for one in code]
+    found = run_client(hub_server, code[0], token=None, HF_HOME=str(tmp_path / "empty")).answer
+    expected = run_client(hub_server, code[1], HF_HUB_OFFLINE="1").answer
+    assert found == expected
