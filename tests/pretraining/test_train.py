@@ -297,3 +297,22 @@ def test_switches(settings, tmp_path, values):
     if "class_balanced" not in values:
         one, two = ([line["loss"] for line in lines(config)] for config in (plain, other))
         assert one == pytest.approx(two, rel=1e-3)
+
+
+def test_tracker_gets_every_number_of_the_lines(settings):
+    """What TensorBoard's own reader finds is what stands in metrics.jsonl."""
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    config = settings(tracker="tensorboard")
+    train.train(config)
+    found = events.EventAccumulator(str(Path(config.output_dir) / "cytoimagenet")).Reload()
+    told = {
+        (tag, one.step): one.value for tag in found.Tags()["scalars"] for one in found.Scalars(tag)
+    }
+    written = log.read_lines(Path(config.output_dir))
+    assert {line["kind"] for line in written} == {"train", "validation"}
+    assert told == pytest.approx({
+        (f"{line['kind']}/{key}", line["step"]): value
+        for line in written
+        for key, value in line.items()
+        if key not in ("kind", "step", "epoch")
+    })  # fmt: skip
