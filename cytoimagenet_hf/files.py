@@ -146,8 +146,8 @@ def exclusive_lock(path: Path) -> Iterator[None]:
             lock.acquire()
         except filelock.Timeout:
             raise BuildError(
-                f"{path.parent} is held by {_name(holder)}. Wait until it ends, or give this run "
-                "another --output and --work."
+                f"{path.parent} is held by {_name(holder)}. Wait until it ends, or let this run "
+                "write to another folder (of a build: --output and --work)."
             ) from None
     try:
         with disk_errors(holder):

@@ -197,6 +197,11 @@ def swap(aside: Path, output: Path) -> None:
             shutil.rmtree(old)
 
 
+def work_of(output: Path) -> Path:
+    """Where a build keeps its files if nothing else is said, and the lock on `output` lies."""
+    return output.with_name(f"{output.name}.work")
+
+
 def aside_of(output: Path) -> Path:
     """Where a new folder grows; hidden, so that it's nobody's own."""
     return output.with_name(f".{output.name}.part")

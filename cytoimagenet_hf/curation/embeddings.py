@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from cytoimagenet_hf import files, hashing
 from cytoimagenet_hf.curation import shards
-from cytoimagenet_hf.curation.assembly import aside_of, settle, swap
+from cytoimagenet_hf.curation.assembly import aside_of, settle, swap, work_of
 from cytoimagenet_hf.curation.edition_papers import Standing, write_papers
 from cytoimagenet_hf.curation.editions import Edition
 from cytoimagenet_hf.curation.findings import Findings
@@ -90,7 +90,7 @@ def _held(folder: Path) -> Iterator[None]:
     """Keep builds and other runs of this out, by the lock that a build of the folder takes."""
     if not folder.exists() and not aside_of(folder).exists():
         check_folder(folder)  # tells what is wrong; a lock beside a misspelled name is litter
-    with files.exclusive_lock(folder.with_name(f"{folder.name}.work") / "lock"):
+    with files.exclusive_lock(work_of(folder) / "lock"):
         settle(folder)  # a former run may have been killed
         yield
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 from cytoimagenet_hf import files, hashing
 from cytoimagenet_hf.curation import catalog as catalogs
 from cytoimagenet_hf.curation import summary as summaries
-from cytoimagenet_hf.curation.assembly import assemble, check_output, settle
+from cytoimagenet_hf.curation.assembly import assemble, check_output, settle, work_of
 from cytoimagenet_hf.curation.base import read_release
 from cytoimagenet_hf.curation.catalog import SourceInput
 from cytoimagenet_hf.curation.documents import versions
@@ -54,7 +54,7 @@ class BuildConfig:
     @property
     def work_folder(self) -> Path:
         """Where the stages keep their files."""
-        return self.work or self.output.with_name(self.output.name + ".work")
+        return self.work or work_of(self.output)
 
 
 def build(config: BuildConfig, progress: Progress | None = None) -> Summary:
