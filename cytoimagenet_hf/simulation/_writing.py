@@ -13,10 +13,10 @@ from PIL.PngImagePlugin import PngInfo
 
 from cytoimagenet_hf.files import write_text
 from cytoimagenet_hf.hashing import rank
+from cytoimagenet_hf.schema import SIMULATED_MARK
 from cytoimagenet_hf.simulation._optics import FloatPlane, IntPlane
 
 MARK = "simulated by cytoimagenet"  # in the metadata of each picture
-MARK_FILE = "SIMULATED.txt"  # in the root of each simulated source
 WELLS = [f"{row}{column:02d}" for row in "ABCDEFGHIJKLMNOP" for column in range(1, 25)]  # of 384
 
 
@@ -32,7 +32,7 @@ def mark(root: Path, text: str) -> None:
     Raises:
         ValueError: the folder holds real files, or those of another simulation.
     """
-    path = root / MARK_FILE
+    path = root / SIMULATED_MARK
     text = f"The files in this folder are {MARK}; they show no real cells.\n{text}\n"
     if path.is_file() and path.read_text(encoding="utf-8") == text:
         return

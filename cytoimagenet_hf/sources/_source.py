@@ -136,17 +136,26 @@ class SourceFolder:
 
     @property
     def is_simulated(self) -> bool:
-        """Say whether the folder declares its raw data to be simulated."""
-        return (self.root / SIMULATED_MARK).exists()
+        """Say whether a mark of simulated data lies in the folder, below it, or in one around it.
+
+        A download may lie deeper than its root, and a root may be a part of what was simulated.
+        """
+        root = self.root.resolve()
+        around = any((folder / SIMULATED_MARK).is_file() for folder in (root, *root.parents))
+        return around or any(map(_is_mark, self._files))
 
     @functools.cached_property
-    def _listing(self) -> dict[str, None]:
+    def _files(self) -> list[str]:
         if not self.root.is_dir():
             raise SourceNotFoundError(
                 f"{self.name}: no folder {self.root}. Put the unpacked download there, or name "
                 f"its place with --data-root {self.name}=PATH."
             )
-        return dict.fromkeys(path for path, _ in walk(self.root) if path != SIMULATED_MARK)
+        return [path for path, _ in walk(self.root)]
+
+    @functools.cached_property
+    def _listing(self) -> dict[str, None]:
+        return dict.fromkeys(path for path in self._files if not _is_mark(path))
 
     def match(self, pattern: str) -> list[re.Match[str]]:
         """Match whole relative paths against `pattern`, in path order; the hits count as used."""
@@ -231,6 +240,10 @@ class SourceFolder:
             f"{layout} (first one seen: {first}). Unpack the source's archives there, or pass "
             f"another --data-root."
         )
+
+
+def _is_mark(path: str) -> bool:
+    return path.rpartition("/")[2] == SIMULATED_MARK
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from cytoimagenet_hf import sources
 from cytoimagenet_hf.errors import SourceNotFoundError
+from cytoimagenet_hf.schema import SIMULATED_MARK
 from cytoimagenet_hf.sources import FieldOfView, SourceFolder, group_channels, make_key
 from tests.sources.raw import folder_of
 
@@ -58,6 +59,19 @@ def test_an_absent_folder_says_how_to_name_it(tmp_path):
     """The error has the folder and the option."""
     with pytest.raises(SourceNotFoundError, match=r"no folder .*absent.*--data-root s=PATH"):
         _ = SourceFolder(tmp_path / "absent", "s").paths
+
+
+@pytest.mark.parametrize("place", ["", "one", "one/two", "one/two/three"])
+def test_a_mark_around_the_folder_or_in_it_says_that_it_is_simulated(tmp_path, place):
+    """Wherever in a simulated folder somebody points, and however deep the download lies."""
+    root = tmp_path / "one" / "two"
+    (root / "three").mkdir(parents=True)
+    (root / "three" / "a.png").write_bytes(b"")
+    assert not SourceFolder(root, "cells").is_simulated
+    (tmp_path / place / SIMULATED_MARK).write_text("made up", encoding="utf-8")
+    folder = SourceFolder(root, "cells")
+    assert folder.is_simulated
+    assert folder.paths == ["three/a.png"]
 
 
 def test_the_report_counts_what_was_used_and_what_not(tmp_path):
