@@ -1,9 +1,10 @@
 """An encoder around a torch network: what it does to pixels, and what it is known by."""
 
 import hashlib
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -92,22 +93,34 @@ class Preprocessing:
         return f"x * {self.factor:g}, mean {mean}, std {std}, {size}"
 
 
-def make_encoder(
+def make_encoder(  # noqa: PLR0913 - all but two by name
     network: torch.nn.Module,
     forward: Forward,
     *,
     name: str,
+    configuration: Mapping[str, Any],
     pooling: str,
     preprocessing: Preprocessing,
     device: str,
 ) -> NetworkEncoder:
     """Freeze a network and find out its dimensions by one small image.
 
+    Args:
+        network: its weights are part of the revision.
+        forward: from normalized pixels to embeddings.
+        name: of the encoder.
+        configuration: what else the network computes by, such as architecture and arguments; no
+            paths and no names of files, so that copies of a model have one revision.
+        pooling: in words.
+        preprocessing: what is done to pixels; part of the revision, too.
+        device: of torch.
+
     Raises:
         EncoderError: mean or deviation are no usable numbers, or the output isn't (n, dim).
     """
     check_numbers(name, preprocessing)
-    revision = weights_hash(network.state_dict())
+    known = {"configuration": configuration, "preprocessing": asdict(preprocessing)}
+    revision = network_hash(network.state_dict(), known)
     network.requires_grad_(False).eval()
     network.to(device=torch.device(device), memory_format=torch.channels_last)  # type: ignore[call-overload]
     mean, std = (
@@ -146,9 +159,17 @@ def check_numbers(name: str, preprocessing: Preprocessing) -> None:
         raise EncoderError(f"{name}: its configuration divides by {min(preprocessing.std)}.")
 
 
-def weights_hash(state: Mapping[str, Any]) -> str:
-    """Return the sha256 over names, types, shapes and bytes of all tensors, sorted by name."""
-    digest = hashlib.sha256()
+def network_hash(state: Mapping[str, Any], configuration: Mapping[str, Any]) -> str:
+    """Return the sha256 over a configuration and all tensors.
+
+    Equal tensors give other numbers in another architecture (timm's `tf_efficientnet_lite0` pads
+    and normalizes otherwise than `efficientnet_lite0`), so both count.
+
+    Args:
+        state: tensors by name; names, types, shapes and bytes count.
+        configuration: hashed as JSON with sorted keys.
+    """
+    digest = hashlib.sha256(json.dumps(configuration, sort_keys=True, default=str).encode())
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())

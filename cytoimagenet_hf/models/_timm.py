@@ -2,12 +2,15 @@
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import safetensors
 import timm
 import torch
 
+from cytoimagenet_hf import files
 from cytoimagenet_hf.errors import EncoderError
 from cytoimagenet_hf.models._network import NetworkEncoder, Preprocessing, make_encoder, triple
 
@@ -29,6 +32,7 @@ def pretrained_encoder(model: str, *, name: str, device: str) -> NetworkEncoder:
     failures = (OSError, RuntimeError, ValueError, TypeError, KeyError, AssertionError)
     try:
         network = timm.create_model(model, pretrained=True, num_classes=0)
+        configuration = _configuration(model)
     except (*failures, AttributeError, safetensors.SafetensorError) as error:
         raise EncoderError(f"The model {model} can't be loaded: {error}") from error
     known = timm.data.resolve_model_data_config(network)
@@ -42,6 +46,7 @@ def pretrained_encoder(model: str, *, name: str, device: str) -> NetworkEncoder:
         network,
         network,
         name=name,
+        configuration=configuration,
         pooling=_pooling(network),
         preprocessing=preprocessing,
         device=device,
@@ -66,6 +71,7 @@ def random_encoder(model: str, *, name: str, seed: int, device: str) -> NetworkE
         network,
         network,
         name=name,
+        configuration=_configuration(model),
         pooling=_pooling(network),
         preprocessing=Preprocessing(mean=(0.0,) * 3, std=(1.0,) * 3, size=_tile(network, known)),
         device=device,
@@ -81,6 +87,25 @@ def seeded(seed: int) -> Iterator[None]:
         yield
     finally:
         torch.default_generator.set_state(before)
+
+
+def _configuration(model: str) -> dict[str, Any]:
+    """Return architecture and arguments of a model: those that a folder or a repository gives.
+
+    The number of classes is left away like their head.
+    """
+    source, _, rest = model.partition(":")
+    if source == "local-dir":
+        path = Path(rest) / "config.json"
+    elif source == "hf-hub":
+        name, _, revision = rest.partition("@")
+        path = Path(huggingface_hub.hf_hub_download(name, "config.json", revision=revision or None))
+    else:
+        return {"architecture": model.partition(".")[0], "model_args": {}}
+    given = files.read_json(path)
+    arguments = dict(given.get("model_args") or {})
+    arguments.pop("num_classes", None)
+    return {"architecture": given["architecture"], "model_args": arguments}
 
 
 def _tile(network: torch.nn.Module, known: dict[str, Any]) -> int | None:

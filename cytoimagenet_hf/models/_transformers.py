@@ -51,6 +51,7 @@ def transformers_encoder(model: str, *, name: str, device: str) -> NetworkEncode
             network,
             forward,
             name=name,
+            configuration=_configuration(loaded.config.to_dict()),
             pooling=pooling,
             preprocessing=preprocessing,
             device=device,
@@ -81,6 +82,17 @@ def _load(model: str) -> tuple[Any, Any, list[str]]:
     except Exception as error:  # whatever a foreign configuration makes the library raise
         raise EncoderError(f"transformers can't load {model}: {error}") from error
     return loaded, processor, sorted(told["missing_keys"])
+
+
+def _configuration(given: dict[str, Any]) -> dict[str, Any]:
+    """Return what a configuration says of the network: no places, versions nor class heads."""
+    left_out = {"transformers_version", "architectures", "dtype", "torch_dtype"}
+    left_out |= {"id2label", "label2id"}
+    return {
+        name: _configuration(value) if isinstance(value, dict) else value
+        for name, value in given.items()
+        if isinstance(name, str) and not name.startswith("_") and name not in left_out
+    }
 
 
 @contextlib.contextmanager

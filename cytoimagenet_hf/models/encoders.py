@@ -33,7 +33,7 @@ class Encoder(Protocol):
 
     Attributes:
         name: as asked for; of a folder its last two parts only.
-        revision: sha256 over the weights (names, types, shapes, bytes), or over the code.
+        revision: sha256 over weights and configuration of a network, or over the code.
         channels: 1, 3 ...; None for any number (mode joint).
         input_size: side in pixels of the tiles whose embeddings are averaged; None where images
             are taken as they are.

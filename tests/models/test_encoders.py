@@ -1,5 +1,6 @@
 """Encoders: what each declares, what it does to pixels, and names that can't be had."""
 
+import json
 import os
 import subprocess
 import sys
@@ -18,6 +19,8 @@ timm = pytest.importorskip("timm")
 torch.set_num_threads(1)
 
 ROOT = Path(__file__).resolve().parents[2]
+
+SAME_TENSORS = ("efficientnet_lite0", "tf_efficientnet_lite0")  # they pad otherwise
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +104,36 @@ def test_revision_is_of_the_weights(tmp_path):
         changed.conv_stem.weight[0, 0, 0, 0] += 1
     timm.models.save_for_hf(changed, str(tmp_path / "c"), safe_serialization=True)
     assert load_encoder(f"local-dir:{tmp_path / 'c'}").revision != first
+
+
+def test_revision_is_of_what_the_weights_are_used_for(tmp_path):
+    """Equal tensors in another architecture, or pooled or normalized otherwise, are other ones."""
+    plain, padded = (load_encoder(f"random:{name}") for name in SAME_TENSORS)
+    assert plain.revision != padded.revision
+    save(tmp_path)
+    path = tmp_path / "config.json"
+    plain = json.loads(path.read_text())
+    revisions = {load_encoder(f"local-dir:{tmp_path}").revision}
+    for changed in (
+        {"model_args": {"global_pool": "max"}},
+        {"pretrained_cfg": plain["pretrained_cfg"] | {"mean": [0.48500001] * 3}},
+        {"pretrained_cfg": plain["pretrained_cfg"] | {"mean": [0.48500002] * 3}},
+    ):
+        path.write_text(json.dumps(plain | changed))
+        revisions.add(load_encoder(f"local-dir:{tmp_path}").revision)
+    assert len(revisions) == 4
+
+
+def test_copy_of_the_hub_has_the_revision_of_the_folder(tmp_path, monkeypatch):
+    """Where a model came from doesn't change what it is."""
+    snapshot = tmp_path / "cache" / "models--lab--model" / "snapshots" / ("a" * 40)
+    save(snapshot)
+    refs = snapshot.parents[1] / "refs"
+    refs.mkdir()
+    (refs / "main").write_text("a" * 40)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    here, there = (load_encoder(spec) for spec in (f"local-dir:{snapshot}", "hf-hub:lab/model"))
+    assert here.revision == there.revision
 
 
 def test_transformer_runs_on_tiles_of_its_size():

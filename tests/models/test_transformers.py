@@ -56,6 +56,16 @@ def test_pooler_that_came_without_weights_is_not_used(tmp_path, images):
     assert first.revision == second.revision
 
 
+def test_revision_is_of_the_configuration_too(tmp_path):
+    """Equal tensors under another activation are another model; where they lie doesn't matter."""
+    for name, activation in (("a", "gelu"), ("b", "gelu"), ("c", "relu")):
+        torch.manual_seed(3)
+        config = transformers.ViTConfig(hidden_act=activation, **VIT)
+        save(tmp_path / name, transformers.ViTModel(config))
+    one, copy, other = (load_encoder(f"transformers:{tmp_path / name}").revision for name in "abc")
+    assert one == copy != other
+
+
 def test_image_part_of_a_contrastive_model(tmp_path, images):
     """Of CLIP the vision model is taken."""
     text = {"vocab_size": 50, "max_position_embeddings": 8, "intermediate_size": 64, **SMALL,
