@@ -2,8 +2,9 @@
 
 import hashlib
 import importlib.util
+import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from cytoimagenet_hf.errors import EncoderError
 
 Function = Callable[[npt.NDArray[np.float32]], Any]
+_PROBE = (2, 1, 64, 64)  # gray images whose answer tells what a file reads beside itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -58,14 +60,21 @@ class FunctionEncoder:
         return values
 
 
-def file_encoder(path: Path, function: str, *, name: str) -> FunctionEncoder:
+def file_encoder(
+    path: Path, function: str, *, name: str, say: Callable[[str], None]
+) -> FunctionEncoder:
     """Run a Python file and take one of its functions; this executes what is in the file.
+
+    The revision is of the file's bytes and of what the function gives for two fixed images, as
+    weights may lie beside the file. Where it refuses those, each loading has a revision of its own,
+    so that no features of an earlier run are taken for its.
 
     Args:
         path: the file.
         function: its name; takes (n, c, h, w) float32 0..255 and gives (n, dim). Images come with
             one channel in modes concat and merge, with all in mode joint.
         name: of the encoder.
+        say: is told where features can't be used again.
 
     Raises:
         EncoderError: there is no such file or function, or running the file fails.
@@ -86,7 +95,17 @@ def file_encoder(path: Path, function: str, *, name: str) -> FunctionEncoder:
         raise EncoderError(
             f"{path} has no function {function!r}; it has {', '.join(there) or 'none'}."
         )
-    revision = hashlib.sha256(path.read_bytes()).hexdigest()
-    return FunctionEncoder(
-        name=name, revision=revision, channels=None, pooling="the file's own", dim=0, function=found
+    encoder = FunctionEncoder(
+        name=name, revision="", channels=None, pooling="the file's own", dim=0, function=found
     )
+    digest = hashlib.sha256(path.read_bytes())
+    probe = np.random.default_rng(0).uniform(0, 255, _PROBE).astype(np.float32)
+    try:
+        digest.update(encoder.embed(probe).tobytes())
+    except EncoderError:
+        say(
+            f"{name} takes no gray images of 64 x 64 pixels, by which it would be known again: "
+            f"features of earlier runs aren't used."
+        )
+        digest.update(uuid.uuid4().bytes)
+    return replace(encoder, revision=digest.hexdigest())

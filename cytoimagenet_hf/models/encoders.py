@@ -33,7 +33,8 @@ class Encoder(Protocol):
 
     Attributes:
         name: as asked for; of a folder its last two parts only.
-        revision: sha256 over weights and configuration of a network, or over the code.
+        revision: sha256 over weights and configuration of a network, or over the code (and, of
+            somebody's file, over what it gives for fixed images).
         channels: 1, 3 ...; None for any number (mode joint).
         input_size: side in pixels of the tiles whose embeddings are averaged; None where images
             are taken as they are.
@@ -139,7 +140,7 @@ def _from_file(path: str, function: str, say: Callable[[str], None] | None) -> E
             f"Python pass say=print to agree."
         )
     say(f"Running the code in {path}")
-    return file_encoder(Path(path), function, name=f"{_short(path)}:{function}")
+    return file_encoder(Path(path), function, name=f"{_short(path)}:{function}", say=say)
 
 
 def _intensity() -> Encoder:

@@ -298,6 +298,30 @@ def test_file_runs_only_where_that_is_said(tmp_path, images):
     assert encoder.embed(np.repeat(images, 5, axis=1)).shape == (4, 5)
 
 
+def test_file_is_known_by_what_it_reads_beside_itself(tmp_path):
+    """Other weights in a file beside the code are another encoder; equal ones are the same."""
+    code, weights = tmp_path / "mine.py", tmp_path / "w.npy"
+    code.write_text(
+        "import pathlib, numpy as np\nW = np.load(pathlib.Path(__file__).with_name('w.npy'))\n"
+        "def mean(images): return images.mean(axis=(2, 3)) * W\n"
+    )
+    revisions = []
+    for value in (1.0, 2.0, 1.0):
+        np.save(weights, value)
+        revisions.append(load_encoder(f"{code}:mean", say=str).revision)
+    assert revisions[0] == revisions[2] != revisions[1]
+
+
+def test_file_that_refuses_the_probe_is_never_known_again(tmp_path):
+    """Without an answer nothing tells whether it is the same; the user hears of it."""
+    path, heard = tmp_path / "mine.py", []
+    path.write_text("def two(images): return images.reshape(-1, 2, 9).mean(axis=2)\n")
+    first, second = (load_encoder(f"{path}:two", say=heard.append) for _ in range(2))
+    assert first.revision != second.revision
+    assert "features of earlier runs aren't used" in heard[1]
+    assert first.embed(np.zeros((3, 2, 3, 3), np.float32)).shape == (3, 2)
+
+
 @pytest.mark.parametrize(
     ("code", "function", "words"),
     [
