@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from cytoimagenet_hf.pretraining.config import TrainConfig
 from cytoimagenet_hf.schema import Limits
@@ -103,6 +103,7 @@ def decode(encoded: bytes, size: int) -> _Bytes:
         with Image.open(io.BytesIO(encoded), formats=_FORMATS) as image:
             if image.width * image.height > Limits().pixels:
                 raise ValueError(f"{image.width} x {image.height} pixels are too many")
+            _refuse_more_than_bytes(image)
             gray = image.convert("L") if image.mode in ("1", "L") else _gray(image)
     if gray.size != (size, size):
         gray = gray.resize((size, size), Image.Resampling.BILINEAR)
@@ -127,9 +128,21 @@ def _encoded(image: Mapping[str, Any] | None) -> bytes:
         return bytes(stream.read())
 
 
+def _refuse_more_than_bytes(image: Any) -> None:  # noqa: ANN401 - a file opened by Pillow
+    """Refuse more than 8 bits a channel: Pillow cuts the upper ones of gray, the lower of color."""
+    is_deep = image.mode.startswith(("I", "F"))
+    if image.format == "PNG":
+        is_deep |= str(image.tile[0].args).endswith(";16B")
+    elif image.format == "TIFF":
+        is_deep |= max(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,))) > 8
+    if is_deep:
+        raise ValueError(
+            f"not an 8-bit image ({image.format}, more bits a channel): scale its values to "
+            f"0..255 first"
+        )
+
+
 def _gray(image: Image.Image) -> Image.Image:
-    if image.mode.startswith(("I", "F")):  # Pillow would cut all above 255 off
-        raise ValueError(f"{image.mode} is not an 8-bit image: scale its values to 0..255 first")
     mean = np.asarray(image.convert("RGB"), np.float32).mean(axis=-1)
     return Image.fromarray(np.rint(mean).astype(np.uint8))
 

@@ -4,8 +4,10 @@ import io
 import struct
 import zlib
 
+import imagecodecs
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -97,6 +99,50 @@ def test_sixteen_bits_are_refused():
     image = Image.fromarray(np.full((8, 8), 3000, np.uint16))
     with pytest.raises(ValueError, match="not an 8-bit image"):
         decode(saved(image), 32)
+
+
+def moved(encoded):
+    """Put a text before the header of a PNG, which Pillow doesn't mind."""
+    body = b"tEXta\0b"
+    return (
+        encoded[:8] + struct.pack(">I", 3) + body + struct.pack(">I", zlib.crc32(body))
+        + encoded[8:]
+    )  # fmt: skip
+
+
+def as_tiff(pixels, **options):
+    stream = io.BytesIO()
+    tifffile.imwrite(stream, pixels, photometric="rgb", **options)
+    return stream.getvalue()
+
+
+COLOR = np.arange(4800, dtype=np.uint16).reshape(40, 40, 3)
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        imagecodecs.png_encode(COLOR),
+        imagecodecs.png_encode(COLOR[:, :, [0, 1, 2, 0]].copy()),
+        imagecodecs.png_encode(COLOR[:, :, :2].copy()),
+        moved(imagecodecs.png_encode(COLOR)),
+        as_tiff(COLOR),
+        as_tiff(COLOR, compression="zlib"),
+        as_tiff(COLOR.transpose(2, 0, 1).copy(), planarconfig="separate"),
+    ],
+    ids=["RGB", "RGBA", "LA", "text first", "TIFF", "zlib", "planar"],
+)
+def test_sixteen_bits_of_color_are_refused(encoded):
+    """Pillow says RGB and cuts the lower half off: 12-bit values would become 16 levels of gray."""
+    row = {"bytes": encoded, "path": "a.png"}
+    batch = decode_batch([row], [0], [7], TrainConfig(image_size=40))
+    assert len(batch.images) == 0
+    assert "row 7 (a.png): ValueError: not an 8-bit image" in batch.bad[0]
+
+
+def test_eight_bits_of_color_in_a_tiff_are_read():
+    """Only depth is refused: 60 in all channels stays 60."""
+    assert (decode(as_tiff(np.full((8, 8, 3), 60, np.uint8)), 8) == 60).all()
 
 
 def damaged():
