@@ -102,7 +102,8 @@ def identity(setting: Setting, images: Images, parts: Sequence[Features]) -> str
 
     Args:
         setting: task, protocol, encoder and mode.
-        images: the task's table: ids, labels, splits and keys count, whatever their order of keys.
+        images: the task's table: ids, labels, splits and keys count, whatever their order of keys;
+            so do what was left out of it and whether it is simulated, as a score says both.
         parts: features, of which ids, failures and provenance (weights, pixels, versions) count.
     """
     about = {
@@ -113,6 +114,8 @@ def identity(setting: Setting, images: Images, parts: Sequence[Features]) -> str
         "preset": setting.preset,
         "encoder": [setting.encoder, setting.mode, setting.seed],
         "images": hashing.fingerprint(_table(images)),
+        "simulated": images.simulated,
+        "dropped": dict(images.dropped),
         "parts": [
             {
                 "ids": hashing.fingerprint(sorted(part.ids)),

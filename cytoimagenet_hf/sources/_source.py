@@ -6,6 +6,7 @@ nothing, names that the tables promise but the disk lacks, and channels that wer
 """
 
 import functools
+import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
@@ -138,11 +139,24 @@ class SourceFolder:
     def is_simulated(self) -> bool:
         """Say whether a mark of simulated data lies in the folder, below it, or in one around it.
 
-        A download may lie deeper than its root, and a root may be a part of what was simulated.
+        A download may lie deeper than its root, and a root may be a part of what was simulated, or
+        be made of links to it: links count as lying where they lead.
         """
-        root = self.root.resolve()
-        around = any((folder / SIMULATED_MARK).is_file() for folder in (root, *root.parents))
-        return around or any(map(_is_mark, self._files))
+        places = {self.root.resolve(), *self._linked_from()}
+        around = {folder for place in places for folder in (place, *place.parents)}
+        return any((folder / SIMULATED_MARK).is_file() for folder in around) or any(
+            map(_is_mark, self._files)
+        )
+
+    def _linked_from(self) -> Iterator[Path]:
+        """Yield the real folder around whatever a link below the root leads to."""
+        folders = {""}
+        for path in self._files:
+            while (path := path.rpartition("/")[0]) not in folders:
+                folders.add(path)
+        for folder in folders:
+            with os.scandir(self.root / folder) as entries:
+                yield from (Path(one).resolve().parent for one in entries if one.is_symlink())
 
     @functools.cached_property
     def _files(self) -> list[str]:

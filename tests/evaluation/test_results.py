@@ -137,7 +137,7 @@ def test_names_that_clean_to_the_same_stay_apart(tmp_path):
 
 
 def test_identity_heeds_everything_that_changes_a_score():
-    """Another label, key, id, protocol, version, mode, seed, weights or pixels: another score."""
+    """Another label, key, id, protocol, version, mode, seed, weights, pixels: another score."""
     images, task = a_table(), a_task()
     parts = [some_features(images)]
     base = results.identity(setting(task), images, parts)
@@ -160,6 +160,8 @@ def test_identity_heeds_everything_that_changes_a_score():
         results.identity(setting(task), images, [some_features(images, revision="other")]),
         results.identity(setting(task), images, [some_features(images, pixels="other")]),
         results.identity(setting(task), images, [*parts, *parts]),
+        results.identity(setting(task), a_table(simulated=True), parts),
+        results.identity(setting(task), changed(images, dropped={"no label": 3}), parts),
     ]
     assert len({base, *others}) == len(others) + 1
 

@@ -74,6 +74,25 @@ def test_a_mark_around_the_folder_or_in_it_says_that_it_is_simulated(tmp_path, p
     assert folder.paths == ["three/a.png"]
 
 
+@pytest.mark.parametrize("kind", ["folder", "file", "link to a link"])
+def test_links_to_simulated_data_say_that_they_are_simulated(tmp_path, kind):
+    """A root made of links is marked where they lead, however deep they lie in it."""
+    real, root = tmp_path / "simulated" / "actin", tmp_path / "root"
+    for folder in (real, root / "in"):
+        folder.mkdir(parents=True)
+    (real / "a.png").write_bytes(b"")
+    if kind == "folder":
+        (root / "in" / "actin").symlink_to(real)
+    else:
+        first = tmp_path / "a.png" if kind == "link to a link" else root / "in" / "a.png"
+        first.symlink_to(real / "a.png")
+        if kind == "link to a link":
+            (root / "in" / "a.png").symlink_to(first)
+    assert not SourceFolder(root, "cells").is_simulated
+    (real.parent / SIMULATED_MARK).write_text("made up", encoding="utf-8")
+    assert SourceFolder(root, "cells").is_simulated
+
+
 def test_the_report_counts_what_was_used_and_what_not(tmp_path):
     """Three files of one kind and a hidden one: one used, two unused, the hidden one never seen."""
     folder = folder_of(tmp_path, "s", ["x/b.tif", "x/a.tif", "x/c.tif", "x/.DS_Store"])
