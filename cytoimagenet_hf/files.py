@@ -3,13 +3,15 @@
 import contextlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from cytoimagenet_hf.errors import BuildError, DiskError
 
-_PART = ".part"  # ending of half-written files
+_PART = ".part"  # ending of half-written files, behind the number of the process that writes
+HALF_WRITTEN = re.compile(rf"(?<=[^/])\.\d+{re.escape(_PART)}$")
 
 
 @contextlib.contextmanager
@@ -67,10 +69,14 @@ def forget(path: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what killed runs left half-written; the caller holds the folder's lock."""
+    """Remove what killed runs left half-written; the caller holds the folder's lock.
+
+    Only names that `replacing` gives: other programs write `*.part` too.
+    """
     with disk_errors(folder):
         for path in sorted(folder.rglob(f"*{_PART}")):
-            path.unlink(missing_ok=True)
+            if HALF_WRITTEN.search(path.name) and not path.is_dir():
+                path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

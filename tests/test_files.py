@@ -166,10 +166,13 @@ def test_an_error_of_the_disk_names_the_file_and_the_next_step(tmp_path):
 
 
 def test_sweeping_removes_half_written_files_only(tmp_path):
-    """What a killed run left goes, at any depth; finished files stay."""
+    """What a killed run left goes, at any depth; finished files stay, and `.part` of others."""
     touch(tmp_path, "a.arrow", "a.arrow.77.part", "deep/er/b.77.part", "part", "part.txt")
+    touch(tmp_path, "film.mkv.part", "folder.5.part/inside")
     files.sweep(tmp_path)
-    assert listed(tmp_path) == ["a.arrow", "part", "part.txt"]
+    assert listed(tmp_path) == [
+        "a.arrow", "film.mkv.part", "folder.5.part/inside", "part", "part.txt",
+    ]  # fmt: skip
 
 
 def test_a_killed_runs_leftovers_are_swept(tmp_path):

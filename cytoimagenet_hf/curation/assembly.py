@@ -17,6 +17,7 @@ from cytoimagenet_hf.curation.configs import ConfigWriter
 from cytoimagenet_hf.curation.documents import Contents, write_documents
 from cytoimagenet_hf.curation.labels import LabelRow, label_texts
 from cytoimagenet_hf.curation.material import Material
+from cytoimagenet_hf.curation.outputs import check_output
 from cytoimagenet_hf.curation.releases import Release
 from cytoimagenet_hf.curation.selection import Crop, Exclusions
 from cytoimagenet_hf.curation.splits import Split, split_groups
@@ -85,6 +86,7 @@ def assemble(material: Material, output: Path) -> Assembled:
     former = output / "README.md"
     prose = former.read_text(encoding="utf-8") if former.exists() else ""
     manifest = write_documents(aside, material, contents, prose=prose)
+    check_output(output)  # rendering and writing took hours, in which people may put files there
     swap(aside, output)
     return Assembled(contents=contents, split=split, split_of=split_of, manifest_sha256=manifest)
 
@@ -106,20 +108,6 @@ def settle(output: Path) -> None:
         for left in (aside, old):
             if left.exists():
                 shutil.rmtree(left)
-
-
-def check_output(output: Path) -> None:
-    """Refuse to replace a folder that no build wrote.
-
-    Raises:
-        BuildError: the folder is not empty and has no build.json.
-    """
-    if output.exists() and not output.is_dir():
-        raise BuildError(f"{output} is a file; --output names a folder.")
-    if output.is_dir() and any(output.iterdir()) and not (output / "build.json").exists():
-        raise BuildError(
-            f"{output} holds files that no build wrote. Give another --output, or empty it."
-        )
 
 
 def published_names(

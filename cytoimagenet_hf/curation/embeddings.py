@@ -25,6 +25,7 @@ from cytoimagenet_hf.curation.assembly import aside_of, settle, swap, work_of
 from cytoimagenet_hf.curation.edition_papers import Standing, write_papers
 from cytoimagenet_hf.curation.editions import Edition
 from cytoimagenet_hf.curation.findings import Findings
+from cytoimagenet_hf.curation.outputs import entries
 from cytoimagenet_hf.curation.papers import BUILD, Papers, lineage_of, read_papers
 from cytoimagenet_hf.curation.progress import Progress, Silent
 from cytoimagenet_hf.curation.shardcheck import NAME
@@ -173,13 +174,12 @@ def _missing(folder: Path, papers: Papers, config: str, about: EmbeddingFacts) -
 
 def _unlisted(folder: Path, papers: Papers, config: str) -> list[str]:
     """Files of no build, as LICENSE or .gitattributes, and the card; none among the new shards."""
-    found = []
-    for at, folders, names in os.walk(folder):
-        links = [name for name in folders if (Path(at) / name).is_symlink()]
-        found += [(Path(at) / name).relative_to(folder).as_posix() for name in (*links, *names)]
     listed = {*papers.sums, "SHA256SUMS"}
+    new = f"data/{config}/"
     return sorted(
-        path for path in found if path not in listed and not path.startswith(f"data/{config}/")
+        path
+        for path in entries(folder)
+        if path not in listed and not path.startswith(new) and not path.endswith("/")
     )
 
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 from cytoimagenet_hf import files, hashing
 from cytoimagenet_hf.curation import catalog as catalogs
 from cytoimagenet_hf.curation import summary as summaries
-from cytoimagenet_hf.curation.assembly import assemble, check_output, settle, work_of
+from cytoimagenet_hf.curation.assembly import assemble, settle, work_of
 from cytoimagenet_hf.curation.base import read_release
 from cytoimagenet_hf.curation.catalog import SourceInput
 from cytoimagenet_hf.curation.documents import versions
@@ -28,6 +28,7 @@ from cytoimagenet_hf.curation.estimate import check_space, estimate
 from cytoimagenet_hf.curation.gallery import draw_build
 from cytoimagenet_hf.curation.jobs import ChunkJob, ChunkResult, after_trial, next_try
 from cytoimagenet_hf.curation.material import Material
+from cytoimagenet_hf.curation.outputs import check_apart, check_output
 from cytoimagenet_hf.curation.parameters import Parameters
 from cytoimagenet_hf.curation.planning import LabelPlan, chunk_jobs, make_plan
 from cytoimagenet_hf.curation.progress import Progress, Silent
@@ -129,6 +130,8 @@ def _check(config: BuildConfig) -> None:
         raise BuildError(f"The source {twice[0]!r} is given twice; names must be unique.")
     if config.workers < 0:
         raise ValueError(f"workers must be at least 0, got {config.workers}")
+    read = [path for one in config.inputs for path in (one.root, *one.tables, *one.inputs)]
+    check_apart(config.output, config.work_folder, read)
     check_output(config.output)
 
 

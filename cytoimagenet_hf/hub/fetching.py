@@ -24,7 +24,7 @@ from cytoimagenet_hf.hub._folders import (
 from cytoimagenet_hf.hub.places import REPO_ID, Place, on_hub
 
 CARD, SUMS = "README.md", "SHA256SUMS"
-_MARKER = ".cytoimagenet-pull.json"  # in a folder while it is half pulled: says from which id
+MARKER = ".cytoimagenet-pull.json"  # in a folder while it is half pulled: says from which id
 
 
 class Progress(Protocol):
@@ -129,7 +129,7 @@ def pull(place: Place, to: Path, *, progress: Progress) -> Pulled:
     _check_sums(place, sums)
     _check_target(place, to, sums)  # until here nothing in the folder was touched
     progress.start("pull", len(sums), "file")
-    files.write_json(to / _MARKER, {"repo": place.where})
+    files.write_json(to / MARKER, {"repo": place.where})
     files.forget(to / CARD)  # comes last again: a folder without card isn't served
     sent = 0
     for path, sum_ in sorted(sums.items()):
@@ -143,7 +143,7 @@ def pull(place: Place, to: Path, *, progress: Progress) -> Pulled:
             f"left alone: {len(extra)} files that {place.where} doesn't have ({extra[0]} ...)"
         )
     check_folder(to)
-    files.forget(to / _MARKER)
+    files.forget(to / MARKER)
     remember_folder(to)
     total = sum((to / path).stat().st_size for path in (*sums, CARD, SUMS))
     return Pulled(files=len(sums) + 2, bytes=total, sent_bytes=sent)
@@ -190,7 +190,7 @@ def _check_target(place: Place, to: Path, sums: Mapping[str, str]) -> None:
         return
     if not to.is_dir():
         raise BuildError(f"{to} is a file. Name another folder: --to.")
-    marker = files.read_json(to / _MARKER)
+    marker = files.read_json(to / MARKER)
     repo = marker.get("repo") if isinstance(marker, dict) else None
     if repo == place.where and not (to / CARD).exists():
         return  # a card comes last: with one a build may have written here since

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from cytoimagenet_hf import files, sources
-from cytoimagenet_hf.curation import pipeline
+from cytoimagenet_hf.curation import assembly, pipeline
 from cytoimagenet_hf.curation.catalog import SourceInput, read_catalog
 from cytoimagenet_hf.curation.parameters import preset
 from cytoimagenet_hf.curation.pipeline import BuildConfig, build
@@ -146,6 +146,31 @@ def test_foreign_folder_is_never_replaced(raw, tmp_path):
     with pytest.raises(BuildError, match="no build wrote"):
         build(config(raw, output))
     assert (output / "thesis.txt").read_text() == "years of work"
+
+
+def test_nothing_is_begun_where_a_build_would_remove_what_it_reads(raw, tmp_path):
+    """Raw data or work in the output stop a build before anything is written, or swept away."""
+    output = tmp_path / "cytoimagenet"
+    shutil.copytree(raw / NAMES[0], output / NAMES[0])
+    (output / "build.json").write_text("{}")
+    before = tree(tmp_path)
+    for made in (config(output, output, names=NAMES[:1]), config(raw, output, work=output / "w")):
+        with pytest.raises(BuildError, match=r"lies? in"):
+            build(made)
+    assert tree(tmp_path) == before
+
+
+def test_a_file_put_into_the_output_meanwhile_is_kept(raw, tmp_path, monkeypatch):
+    """Between the first look and the swap lie hours."""
+    made = config(raw, tmp_path / "cytoimagenet", names=NAMES[:1])
+    build(made)
+    write, notes = assembly.write_documents, made.output / "notes.txt"
+    monkeypatch.setattr(
+        assembly, "write_documents", lambda *a, **k: (notes.write_text("mine"), write(*a, **k))[1]
+    )
+    with pytest.raises(BuildError, match=r"no build wrote \(notes.txt\)"):
+        build(config(raw, made.output, names=NAMES[:2]))
+    assert notes.read_text() == "mine"
 
 
 def test_second_run_at_a_time_says_who_holds_the_folder(raw, tmp_path):
