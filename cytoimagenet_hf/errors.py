@@ -33,6 +33,10 @@ class TaskNotFoundError(CytoImageNetError):
     """The images of a benchmark task aren't where they were looked for, or in another layout."""
 
 
+class NotScorableError(CytoImageNetError):
+    """No query of a protocol can be scored, or nothing of a run; the message says why."""
+
+
 class FeaturesError(CytoImageNetError):
     """Features don't belong to these images or this encoder, or aren't numbers."""
 

@@ -7,7 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from cytoimagenet_hf.errors import EncoderError, FeaturesError, TaskNotFoundError
+from cytoimagenet_hf.errors import (
+    EncoderError,
+    FeaturesError,
+    NotScorableError,
+    TaskNotFoundError,
+)
 from cytoimagenet_hf.evaluation import comparing, features, projection, results
 from cytoimagenet_hf.evaluation._cache import folder_of
 from cytoimagenet_hf.evaluation.features import BATCH
@@ -54,7 +59,7 @@ class Log:
     notes: list[str] = field(default_factory=list)  # left out, as nobody asked for it
 
     def miss(self, message: str) -> None:
-        """Keep and tell what couldn't be scored, once though it is so of every seed."""
+        """Keep and tell what couldn't be scored, once though it is so of every encoder."""
         if message not in self.missing:
             self.missing.append(message)
             self.say(message)
@@ -197,8 +202,11 @@ def _score_entry(
             seconds = time.perf_counter() - began
             made = results.summarize(setting, job.images, parts, outcome, seconds=seconds)
         except TaskNotFoundError as error:  # a part that this copy of the data lacks
-            where = f"{job.task.name}, {protocol.name} ({preset}), {entry.column}"
-            job.log.miss(f"{where}: {error}")
+            job.log.miss(f"{job.task.name}: {error}")
+            continue
+        except NotScorableError as error:
+            where = job.task.name if preset == "standard" else f"{job.task.name} ({preset})"
+            job.log.miss(f"{where}, {mode}: {error}")
             continue
         results.write_score(folder, made, outcome)
         job.log.say(_told(made))

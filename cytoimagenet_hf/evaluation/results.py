@@ -23,6 +23,7 @@ import numpy as np
 
 import cytoimagenet_hf
 from cytoimagenet_hf import files, hashing
+from cytoimagenet_hf.errors import NotScorableError
 from cytoimagenet_hf.evaluation import statistics
 from cytoimagenet_hf.evaluation._scorefiles import read_outcome, score_fields, write_outcome
 from cytoimagenet_hf.evaluation.records import Features, Images, Protocol, Task
@@ -139,14 +140,14 @@ def summarize(
     """Make a score of what was predicted.
 
     Raises:
-        ValueError: nothing could be scored; says why.
+        NotScorableError: no query could be scored; says why.
     """
     n = len(outcome.ids)
     unscorable = Counter(outcome.unscorable.values())
     if n == 0:
-        raise ValueError(
-            f"{setting.task.name}, protocol {setting.protocol.name}: none of "
-            f"{len(outcome.unscorable)} queries can be scored ({_counted(unscorable)})."
+        raise NotScorableError(
+            f"protocol {setting.protocol.name}: none of {len(outcome.unscorable)} queries can be "
+            f"scored ({_counted(unscorable)})."
         )
     bounds = statistics.interval(outcome.correct, outcome.clusters)
     simulated = images.simulated or any(part.provenance.get("simulated") for part in parts)

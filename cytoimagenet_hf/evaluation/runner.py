@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cytoimagenet_hf import files
-from cytoimagenet_hf.errors import FeaturesError, TaskNotFoundError
+from cytoimagenet_hf.errors import FeaturesError, NotScorableError, TaskNotFoundError
 from cytoimagenet_hf.evaluation import comparing, results
 from cytoimagenet_hf.evaluation._passes import (
     Job,
@@ -60,6 +60,7 @@ def run(
 
     Raises:
         TaskNotFoundError: no task was found at all.
+        NotScorableError: nothing of those that were found could be scored.
         EncoderError, ImportError: an encoder that was asked for can't be had, or takes no such
             images.
         FeaturesError: published features fit no task.
@@ -89,6 +90,8 @@ def run(
     scored += score_given(config, opened, {entry.column for entry in lineup.entries}, log)
     if not is_first():
         return Run(scores=[], pairs=[], missing=log.missing, notes=log.notes, files=[])
+    if not scored:
+        raise NotScorableError("Nothing was scored. " + " ".join([*log.missing, *log.notes]))
     return _finish(config, opened, scored, points, log)
 
 

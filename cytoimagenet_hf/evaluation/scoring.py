@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from cytoimagenet_hf.errors import FeaturesError, TaskNotFoundError
+from cytoimagenet_hf.errors import NotScorableError, TaskNotFoundError
 from cytoimagenet_hf.evaluation import knn, transforms
 from cytoimagenet_hf.evaluation.distances import Float, check_finite
 from cytoimagenet_hf.evaluation.records import Features, Images, Key, Protocol
@@ -67,8 +67,9 @@ def score(
 
     Raises:
         FeaturesError: an image has no features and no reason why, or they aren't finite.
-        ValueError: a key or split that the images don't have; images of one group with different
-            labels.
+        TaskNotFoundError: a key or split that the images don't have.
+        NotScorableError: none of the images can be used.
+        ValueError: images of one group with different labels, or without one value to average over.
     """
     if not parts:
         raise ValueError("There are no features to score.")
@@ -122,7 +123,7 @@ def _rows(
         left_out |= {name: reason for name, reason in reasons.items() if reason}
         kept = [row for row in rows if not reasons[images.ids[row]]]
         if not kept:
-            raise FeaturesError(
+            raise NotScorableError(
                 f"protocol {protocol.name}: none of the {len(rows)} images of split {split!r} can "
                 f"be used (first: {images.ids[rows[0]]!r}, {reasons[images.ids[rows[0]]]})."
             )
@@ -166,7 +167,7 @@ def _side(images: Images, values: Float, rows: npt.NDArray[np.int64], protocol: 
     }
     missing = sorted(names - set(images.keys))
     if missing:
-        raise ValueError(
+        raise TaskNotFoundError(
             f"protocol {protocol.name}: the images have no key {', '.join(map(repr, missing))}; "
             f"there are {', '.join(map(repr, sorted(images.keys))) or 'none'}."
         )

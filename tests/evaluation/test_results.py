@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from cytoimagenet_hf import hashing
+from cytoimagenet_hf.errors import NotScorableError
 from cytoimagenet_hf.evaluation import results, statistics
 from cytoimagenet_hf.evaluation.records import Features, Images
 from tests.evaluation.scores import a_score, a_table, a_task, an_outcome, some_features
@@ -101,7 +102,7 @@ def test_nothing_scorable_is_an_error_with_reasons():
     """An accuracy of no queries isn't 0 nor 1; the reason is told."""
     images = a_table(2)
     outcome = an_outcome(images, unscorable=dict.fromkeys(images.ids, "label not in its bank"))
-    with pytest.raises(ValueError, match=r"none of 2 queries.*label not in its bank: 2"):
+    with pytest.raises(NotScorableError, match=r"none of 2 queries.*label not in its bank: 2"):
         results.summarize(setting(), images, [some_features(images)], outcome)
 
 

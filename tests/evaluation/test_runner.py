@@ -6,7 +6,12 @@ import json
 import numpy as np
 import pytest
 
-from cytoimagenet_hf.errors import EncoderError, FeaturesError, TaskNotFoundError
+from cytoimagenet_hf.errors import (
+    EncoderError,
+    FeaturesError,
+    NotScorableError,
+    TaskNotFoundError,
+)
 from cytoimagenet_hf.evaluation import _passes, _plots, features, runner
 from cytoimagenet_hf.evaluation.records import Features, Images, Protocol, Task
 from cytoimagenet_hf.evaluation.scoring import score
@@ -187,6 +192,27 @@ def test_a_part_that_is_absent_is_named_and_the_rest_scored(tmp_path):
     assert "far" in found.missing[0]
     assert "test4" in found.missing[0]
     assert "test4" in found.files[1].read_text(encoding="utf-8")
+
+
+def test_a_protocol_that_scores_nothing_is_named_and_the_rest_scored(tmp_path):
+    """No query has its label in the bank, or a key is absent: told once; nothing at all: error."""
+    images = pictures()
+    own = dataclasses.replace(images, keys={**images.keys, "kind": images.labels})
+    alike = dataclasses.replace(LOO, name="alike", exclude=("kind",))
+    keyless = dataclasses.replace(LOO, name="keyless", cluster="patient")
+    given = config(tmp_path, opened(own, (alike, keyless, LOO)), presets=("standard", "paper"),
+                   encoders=("intensity", "intensity+intensity"))  # fmt: skip
+    found = runner.run(given)
+    assert {made.protocol.name for made in found.scores} == {"loo"}
+    assert found.missing == [
+        "made, concat-norm: protocol alike: none of 24 queries can be scored (label not in its "
+        "bank: 24).",
+        "made: protocol keyless: the images have no key 'patient'; there are 'kind', 'well'.",
+        "made (paper), concat-norm: protocol alike: none of 24 queries can be scored (label not in "
+        "its bank: 24).",
+    ]
+    with pytest.raises(NotScorableError, match=r"Nothing was scored.*alike"):
+        runner.run(config(tmp_path, opened(own, (alike,))))
 
 
 def test_absent_tasks_are_named_and_none_at_all_is_an_error(tmp_path):

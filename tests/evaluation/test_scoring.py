@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cytoimagenet_hf.errors import FeaturesError, TaskNotFoundError
+from cytoimagenet_hf.errors import FeaturesError, NotScorableError, TaskNotFoundError
 from cytoimagenet_hf.evaluation.records import Features, Images, Protocol
 from cytoimagenet_hf.evaluation.scoring import NO_LABEL, TOO_FEW, score
 
@@ -158,7 +158,7 @@ def test_an_image_in_no_group_or_two_is_refused(value):
 def test_what_the_images_do_not_have_is_named(change, words):
     """With what there is."""
     images = images_of("aa", compound=["x", "y"])
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(TaskNotFoundError, match=words):
         score(images, [features_of([0, 1])], replace(NEAREST, **change))
 
 
@@ -182,7 +182,7 @@ def test_features_that_are_no_numbers_are_named_by_id():
 
 def test_nothing_left_is_an_error():
     """All images failed, or there are no features at all."""
-    with pytest.raises(FeaturesError, match="none of the 1 images"):
+    with pytest.raises(NotScorableError, match="none of the 1 images"):
         score(images_of("a"), [features_of([0], failed={"i00": "broken"})], NEAREST)
     with pytest.raises(ValueError, match="no features"):
         score(images_of("a"), [], NEAREST)
