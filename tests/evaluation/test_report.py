@@ -101,6 +101,21 @@ def test_published_figures_stand_apart(tmp_path):
     assert "83.5" not in text.partition("## Beside")[0]
 
 
+def test_only_what_the_paper_published_has_a_published_figure(tmp_path):
+    """The order of a fusion doesn't matter; modes, models and doubles that nobody published do."""
+    published = {"made": {"loo": {"imagenet": 83.5, "cytoimagenet": 80.0, "fusion": 86.41}}}
+    scored = [
+        a_score("imagenet+cytoimagenet", (0, 1, 2)),
+        a_score("imagenet", (0, 1, 2), mode="merge-norm"),
+        a_score("imagenet+imagenet", (0, 1, 2)),
+        a_score("cytoimagenet (run/model)", (0, 1, 2)),
+    ]
+    _, text = pages(tmp_path, facts(scored, published=published))
+    part = text.partition("## Beside the published figures")[2].partition("\n## ")[0]
+    (row,) = lines_of(part, "| made")
+    assert row.endswith("| imagenet+cytoimagenet | 75.0 | 86.41 | -11.4 |")
+
+
 def test_nothing_simulated_is_compared_with_published_figures(tmp_path):
     """The difference of simulated and real images isn't a number."""
     published = {"made": {"loo": {"imagenet": 83.5}}}

@@ -240,12 +240,13 @@ def test_useless_normalization_is_refused(tmp_path, numbers):
 
 
 def test_cytoimagenet_can_be_a_folder(tmp_path, monkeypatch):
-    """CYTOIMAGENET_MODEL names the model that stands for `cytoimagenet`."""
-    save(tmp_path)
-    monkeypatch.setenv("CYTOIMAGENET_MODEL", str(tmp_path))
+    """CYTOIMAGENET_MODEL names the model that stands for `cytoimagenet`; its name tells which."""
+    folder = tmp_path / "run" / "model"
+    save(folder)
+    monkeypatch.setenv("CYTOIMAGENET_MODEL", str(folder))
     encoder = load_encoder("cytoimagenet")
-    assert encoder.name == "cytoimagenet"
-    assert encoder.revision == load_encoder(f"local-dir:{tmp_path}").revision
+    assert encoder.name == "cytoimagenet (run/model)"
+    assert encoder.revision == load_encoder(f"local-dir:{folder}").revision
 
 
 def test_intensity_needs_no_network(images):
