@@ -224,17 +224,18 @@ def build(
     ] = "",
 ) -> None:
     """Curate a data set: raw folders → labels, crops, Parquet, card."""
+    from dataclasses import replace
+
     from cytoimagenet_hf.curation import inputs, parameters, pipeline
     from cytoimagenet_hf.hub import fetching
 
-    chosen = inputs.from_roots(
-        data_root or [], sources or [], tables=tables, alone=bool(table or source_file)
-    )
+    roots, chosen = data_root or [], []
     for path in source_file or []:
         typer.echo(f"running the code in {path}", err=True)
-        chosen.append(inputs.from_file(path, data_root or [], tables=tables))
+        chosen.append(inputs.from_file(path, roots, tables=tables))
     if table:
         chosen.append(inputs.from_table(table, images, columns or [], box=box, name=name))
+    chosen += inputs.from_roots(roots, sources or [], tables=tables, others=chosen)
     given = {
         "min_fields": min_fields, "max_fields": max_fields, "min_crops": min_crops,
         "max_pixels": max_pixels, "seed": seed,
@@ -251,6 +252,9 @@ def build(
         from_tables=from_tables,
         base=fetching.fetch_release(base) if base else None,
     )
+    if not sources:  # else folders are left out on purpose
+        used = [output, config.work_folder, *(one.root for one in chosen)]
+        config = replace(config, notes=inputs.unmatched(roots, used))
     _run_build(config)
 
 
@@ -319,9 +323,10 @@ def verify(
 
     report = check()
     if repair and not report.is_whole:
-        chosen = inputs.from_roots(data_root or [], [], tables=tables, alone=bool(table))
+        chosen = []
         if table:
             chosen.append(inputs.from_table(table, images, columns or [], box=box, name=name))
+        chosen += inputs.from_roots(data_root or [], [], tables=tables, others=chosen)
         done = repairing.repair(folder, report, chosen)
         typer.echo(
             f"repaired {len(done.rewritten)} files, {done.rendered} crops rendered", err=True

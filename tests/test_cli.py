@@ -80,6 +80,21 @@ def test_build_labels_and_summary(raw, tmp_path, capsys):
     assert run("labels", tmp_path) == 2
 
 
+def test_folders_that_are_not_used_are_noted(raw, tmp_path, capsys):
+    """On the terminal and in the report, also where nothing is new; not if sources are named."""
+    root = tmp_path / "raw"
+    root.mkdir()
+    (root / "bbbc006").symlink_to(raw / "bbbc006")
+    (root / "BBBC022").mkdir()
+    arguments = ("build", "--data-root", root, "--min-fields", "4", "--output", root / "out")
+    for _ in range(2):
+        assert run(*arguments) == 0
+        assert "note: not used, as no source has such a name: BBBC022 (" in capsys.readouterr().out
+    assert "BBBC022" in (root / "out.work" / "report.html").read_text()
+    assert run(*arguments, "--sources", "bbbc006") == 0
+    assert "BBBC022" not in capsys.readouterr().out
+
+
 def test_built_folder_is_found_by_name(raw, tmp_path, monkeypatch):
     """After a build, `load_dataset("cytoimagenet")` finds the folder from anywhere."""
     from cytoimagenet_hf.hub.places import locate

@@ -3,7 +3,7 @@
 import importlib.util
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -14,10 +14,15 @@ from cytoimagenet_hf.sources import Source
 from cytoimagenet_hf.sources._door import table_source
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
+_SHOWN = 5  # names in a note
 
 
 def from_roots(
-    roots: Sequence[str], names: Sequence[str], *, tables: Path | None = None, alone: bool = False
+    roots: Sequence[str],
+    names: Sequence[str],
+    *,
+    tables: Path | None = None,
+    others: Sequence[SourceInput] = (),
 ) -> list[SourceInput]:
     """Find the raw folders of sources.
 
@@ -25,23 +30,55 @@ def from_roots(
         roots: folders that hold a folder for each source, or NAME=FOLDER.
         names: sources wanted; none: all that the roots hold.
         tables: a folder where further tables of sources lie, in a folder each.
-        alone: other inputs are given too, so that finding nothing is no error.
+        others: inputs that are given otherwise, so that finding nothing is no error; those of
+            source files have their roots among `roots`.
 
     Raises:
-        SourceNotFoundError: an unknown name, a root that is absent, or nothing found.
+        SourceNotFoundError: an unknown name, a root that is absent, nothing found, or two folders
+            of one source.
     """
     places = _places(roots)
-    for own, _ in places:
-        if own and not alone:  # else it may be the root of a source file
+    taken = [(one.source.name, one.root) for one in others]
+    for own, folder in places:
+        if own and (own, folder) not in taken:
             sources.get(own)  # a name that nobody has would be passed over silently
     wanted = list(names) or [name for name in sources.names() if _find(name, places)]
-    if not wanted and not alone:
+    if not wanted and not others:
         where = ", ".join(roots) or "no --data-root was given"
         raise SourceNotFoundError(
             f"No source was found ({where}). A data root holds a folder named like each source "
             f"({', '.join(sources.names())}); or give --data-root NAME=FOLDER."
         )
     return [_input(sources.get(name), places, tables) for name in wanted]
+
+
+def unmatched(roots: Sequence[str], used: Iterable[Path]) -> list[str]:
+    """Tell of folders under the data roots that are named like no source; none: no note.
+
+    Args:
+        roots: as `from_roots` takes them.
+        used: folders and files that are something else of this build.
+    """
+    known, others = sources.names(), [path.resolve() for path in used]
+    found = {
+        folder.resolve(): folder.name
+        for own, root in _places(roots)
+        if not own
+        for folder in root.iterdir()
+        if folder.is_dir() and folder.name not in known and not folder.name.startswith(".")
+    }
+    left = sorted(
+        name
+        for folder, name in found.items()
+        if not any(folder == one or folder in one.parents for one in others)
+    )
+    if not left:
+        return []
+    more = f" and {len(left) - _SHOWN} more" if len(left) > _SHOWN else ""
+    return [
+        f"not used, as no source has such a name: {', '.join(left[:_SHOWN])}{more} (folders under "
+        f"--data-root; names count letter by letter)"
+    ]
 
 
 def from_file(path: Path, roots: Sequence[str], *, tables: Path | None = None) -> SourceInput:
@@ -132,9 +169,17 @@ def _places(roots: Sequence[str]) -> list[tuple[str, Path]]:
 
 
 def _find(name: str, places: Sequence[tuple[str, Path]]) -> Path | None:
+    """Find the raw folder of a source; one that is named wins over those under other roots."""
     named = [folder for own, folder in places if own == name]
     under = [folder / name for own, folder in places if not own and (folder / name).is_dir()]
-    return next(iter(named + under), None)
+    found = {folder.resolve(): folder for folder in named or under}
+    if len(found) > 1:
+        where = " and ".join(str(folder) for folder in found.values())
+        raise SourceNotFoundError(
+            f"{name} lies in {where}; name one with --data-root {name}=DIR, or put all of its "
+            f"files into one folder."
+        )
+    return next(iter(found.values()), None)
 
 
 def _input(source: Source, places: Sequence[tuple[str, Path]], tables: Path | None) -> SourceInput:

@@ -51,6 +51,7 @@ class BuildConfig:
     dry_run: bool = False  # stop after the plan
     from_tables: bool = False  # plan from tables alone, without raw files; implies dry_run
     base: Path | None = None  # curated folder of a release that this build goes on from
+    notes: Sequence[str] = ()  # what people should read of the inputs, beside what sources tell
 
     @property
     def work_folder(self) -> Path:
@@ -85,7 +86,9 @@ def build(config: BuildConfig, progress: Progress | None = None) -> Summary:
         notes = summaries.source_notes(names, work / "catalog")
         merged = summaries.merge_notes(names, work / "catalog", table)
         if config.dry_run or config.from_tables:
-            return summaries.planned(config.output, table, plan, needed, [*notes, *merged])
+            return summaries.planned(
+                config.output, table, plan, needed, [*config.notes, *notes, *merged]
+            )
         waiting = [job for job in jobs if config.rehash or not is_rendered(job)]
         if waiting:
             check_space(needed.bytes, work, config.output)
@@ -93,6 +96,7 @@ def build(config: BuildConfig, progress: Progress | None = None) -> Summary:
         clock.lap("rendering")
         summary = _assemble(config, base, (table, plan, jobs), (notes, merged), progress)
         clock.lap("assembly")
+        summary = replace(summary, notes=[*config.notes, *summary.notes])
         summary = summaries.with_counts(summary, jobs, waiting, done, needed)
         _record_run(config, clock, summary)
     return summary
@@ -227,7 +231,7 @@ def _assemble(
     )
     assembled = assemble(material, config.output)
     own = [*notes[1], *summaries.split_notes(assembled)]
-    draw_build(material, assembled, work / "catalog", own, work)
+    draw_build(material, assembled, work / "catalog", [*config.notes, *own], work)
     summary = summaries.published(config.output, table, assembled, [*notes[0], *own])
     files.write_json(work / "summary.json", {"signature": signature, "summary": asdict(summary)})
     progress.step(1, str(config.output))

@@ -2,7 +2,9 @@
 
 import pytest
 
+from cytoimagenet_hf import sources
 from cytoimagenet_hf.curation import inputs
+from cytoimagenet_hf.curation.catalog import SourceInput
 from cytoimagenet_hf.errors import SourceNotFoundError, TableError
 from cytoimagenet_hf.sources import SourceFolder
 
@@ -56,6 +58,40 @@ def test_an_unknown_name_before_the_equal_sign_is_an_error(roots, tmp_path) -> N
     """Otherwise the folder would be left out silently."""
     with pytest.raises(SourceNotFoundError, match=r"'bbc006'.*bbbc006"):
         inputs.from_roots([*roots, f"bbc006={tmp_path}"], [])
+    other = SourceInput(sources.get("bbbc005"), tmp_path)
+    with pytest.raises(SourceNotFoundError, match=r"'bbc006'.*bbbc006"):
+        inputs.from_roots([*roots, f"bbc006={tmp_path}"], [], others=[other])
+
+
+def test_a_name_may_be_that_of_a_source_file(roots, tmp_path) -> None:
+    """Its root is among the data roots, and is no source of the package."""
+    (tmp_path / "mine.py").write_text(_MINE)
+    given = [*roots, f"mine={tmp_path}"]
+    mine = inputs.from_file(tmp_path / "mine.py", given)
+    assert len(inputs.from_roots(given, [], others=[mine])) == 3
+
+
+def test_two_folders_of_one_source_are_an_error(roots, tmp_path) -> None:
+    """One would be left out silently; a named one decides, and one folder twice is one."""
+    (tmp_path / "two/bbbc006").mkdir()
+    with pytest.raises(SourceNotFoundError, match=r"bbbc006 lies in .*one/bbbc006 and .*two/bbbc0"):
+        inputs.from_roots(roots, [])
+    named = [f"bbbc006={root}/bbbc006" for root in roots]
+    with pytest.raises(SourceNotFoundError, match="name one with --data-root bbbc006=DIR"):
+        inputs.from_roots(named, ["bbbc006"])
+    assert found(inputs.from_roots([*roots, named[1]], ["bbbc006"])) == {"bbbc006": "two/bbbc006"}
+    assert len(inputs.from_roots([roots[1], f"{tmp_path}/one/../two"], [])) == 2
+    assert found(inputs.from_roots(roots, ["bbbc048"])) == {"bbbc048": "two/bbbc048"}
+
+
+def test_folders_that_no_source_matches_are_told_of(roots, tmp_path) -> None:
+    """Some by name, all by count; not what is something else of the build."""
+    (note,) = inputs.unmatched(roots, [])
+    assert "such a name: stranger (" in note
+    assert inputs.unmatched(roots, [tmp_path / "one/stranger/raw"]) == []
+    for name in ("BBBC022", "a", "b", "c", "d", ".hidden"):
+        (tmp_path / "two" / name).mkdir()
+    assert "BBBC022, a, b, c, d and 1 more" in inputs.unmatched(roots, [])[0]
 
 
 @pytest.mark.parametrize("root", ["{}/absent", "bbbc006={}/absent", "{}/file"])
@@ -78,7 +114,8 @@ def test_roots_without_sources_are_an_error_unless_something_else_is_built(tmp_p
         inputs.from_roots([str(tmp_path)], [])
     with pytest.raises(SourceNotFoundError, match="no --data-root was given"):
         inputs.from_roots([], [])
-    assert inputs.from_roots([], [], alone=True) == []
+    other = SourceInput(sources.get("bbbc005"), tmp_path)
+    assert inputs.from_roots([str(tmp_path)], [], others=[other]) == []
 
 
 def test_tables_alone_stand_for_a_source(tmp_path) -> None:
