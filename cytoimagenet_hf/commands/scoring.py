@@ -147,6 +147,10 @@ def _tell(found: "Run", *, as_json: bool) -> None:
                 "low": one.low,
                 "high": one.high,
                 "n": one.n,
+                "bank_size": one.bank_size,
+                "unscorable": dict(one.unscorable),
+                "left_out": dict(one.left_out),
+                "dropped": dict(one.dropped),
                 "simulated": one.simulated,
             }
             for one in found.scores

@@ -242,10 +242,14 @@ def _told(made: Score) -> str:
     if made.low is not None and made.high is not None:
         bounds = f"{made.low:.1%} to {made.high:.1%}"
     seed = "" if made.seed is None else f" (seed {made.seed})"
-    lost = sum(made.unscorable.values())
+    counts = (
+        (sum(made.unscorable.values()), "not scorable"),
+        (sum(made.left_out.values()), "images left out"),
+    )
+    lost = "".join(f", {count:,} {what}" for count, what in counts if count)
     return (
         f"{comparing.row_of(made)}{' [simulated]' if made.simulated else ''}: {made.encoder}{seed} "
-        f"{made.accuracy:.1%} ({bounds}) of {made.n:,}{f', {lost:,} not scorable' if lost else ''}"
+        f"{made.accuracy:.1%} ({bounds}) of {made.n:,}{lost}"
     )
 
 

@@ -58,13 +58,15 @@ def draw_accuracies(scores: Sequence[Score], pairs: Sequence[Pair], path: Path) 
         leaders = comparing.leaders(cells, row, pairs)
         for at, (name, those) in enumerate(cells.items()):
             _draw_cell(axes, at, those, _LEAD if name in leaders else _INK)
-        some = next(iter(cells.values()))[0]
-        largest = max(counts[0] for counts in some.classes.values()) / some.n * 100
+        full = comparing.fullest(cells)
+        largest = max(counts[0] for counts in full.classes.values()) / full.n * 100
         axes.axvline(largest, color=_FAINT, linestyle=":", linewidth=1)
-        axes.set_yticks(range(len(cells)), [_shown(name) for name in cells])
+        less = [comparing.shortfall(those, full) for those in cells.values()]
+        names = [f"{_shown(name)} {text}".strip() for name, text in zip(cells, less, strict=True)]
+        axes.set_yticks(range(len(cells)), names)
         axes.set_ylim(len(cells) - 0.4, -0.6)
         axes.set_xlim(-1, 101)
-        axes.set_title(_title(f"{row}, n = {some.n:,}", some.simulated), loc="left", fontsize=10)
+        axes.set_title(_title(f"{row}, n = {full.n:,}", full.simulated), loc="left", fontsize=10)
         _plain(axes)
         axes.grid(axis="x", alpha=0.25)
     figure.supxlabel(

@@ -77,7 +77,7 @@ def _accuracies(facts: Facts, pictures: Sequence[Path]) -> Section:
         f"Accuracy in percent with its 95 % interval; of random weights the mean and the range of "
         f"seeds. Bold: better than every other of its row (Holm-adjusted p < {comparing.ALPHA}); "
         f"{_TIE}: the best and what can't be told from it. Largest class: what one gets by always "
-        f"naming it."
+        f"naming it. An encoder that scored fewer than n says of how many."
     ]
     return Section("Accuracy", texts if rows else (), head, rows, len(head) - 1, pictures)
 
@@ -89,28 +89,33 @@ def main_table(
     head = ["", "n", "largest class", *names]
     rows = []
     for row, cells in comparing.tabulate(scores).items():
-        first = next(iter(cells.values()))[0]
+        full = comparing.fullest(cells)
         leaders = comparing.leaders(cells, row, pairs) if pairs else []
-        largest = max(counts[0] for counts in first.classes.values()) / first.n
-        line = [Cell(_name(row, first)), Cell(f"{first.n:,}"), Cell(_percent(largest))]
-        line += [_cell(cells.get(name, ()), name, leaders, intervals=intervals) for name in names]
+        largest = max(counts[0] for counts in full.classes.values()) / full.n
+        line = [Cell(_name(row, full)), Cell(f"{full.n:,}"), Cell(_percent(largest))]
+        for name in names:
+            text = _accuracy(cells.get(name, ()), full, intervals=intervals)
+            is_best = name in leaders
+            is_tie = is_best and len(leaders) > 1
+            line.append(Cell(f"{text} {_TIE}" if is_tie else text, leaders == [name]))
         rows.append(line)
     return head, rows
 
 
-def _cell(scores: Sequence[Score], name: str, leaders: Sequence[str], *, intervals: bool) -> Cell:
-    """Return what stands in one cell: accuracy, interval or range, and the mark of a tie."""
+def _accuracy(scores: Sequence[Score], full: Score, *, intervals: bool) -> str:
+    """Return what stands in one cell: accuracy, interval or range, and n where it is less."""
     if not scores:
-        return Cell("")
-    text = _percent(comparing.mean(scores))
+        return ""
+    notes = []
     if intervals:
         low, high = scores[0].low, scores[0].high
         if len(scores) > 1:
             low, high = (pick(one.accuracy for one in scores) for pick in (min, max))
-        bounds = "no interval" if low is None or high is None else f"{_span(low, high)}"
-        text += f" ({bounds}{f'; {len(scores)} seeds' if len(scores) > 1 else ''})"
-    is_best = name in leaders
-    return Cell(f"{text} {_TIE}" if is_best and len(leaders) > 1 else text, leaders == [name])
+        notes.append("no interval" if low is None or high is None else _span(low, high))
+        notes += [f"{len(scores)} seeds"] if len(scores) > 1 else []
+    notes += [less] if (less := comparing.shortfall(scores, full)) else []
+    text = _percent(comparing.mean(scores))
+    return f"{text} ({'; '.join(notes)})" if notes else text
 
 
 def _classes(facts: Facts) -> Section:

@@ -130,6 +130,17 @@ def leaders(cells: Mapping[str, Sequence[Score]], row: Row, pairs: Sequence[Pair
     return [name for name in cells if name == best or name not in beaten]
 
 
+def fullest(cells: Mapping[str, Sequence[Score]]) -> Score:
+    """Return the score of a row that counts the most queries, the first of equal ones."""
+    return max((one for scores in cells.values() for one in scores), key=lambda one: one.n)
+
+
+def shortfall(scores: Sequence[Score], row: Score) -> str:
+    """Say of how many queries a cell is where it scored fewer than its row: "of 63", or nothing."""
+    fewest = min(one.n for one in scores)
+    return f"of {fewest:,}" if fewest < row.n else ""
+
+
 def mean(scores: Sequence[Score]) -> float:
     """Return the mean accuracy over seeds."""
     return sum(score.accuracy for score in scores) / len(scores)

@@ -79,6 +79,9 @@ def test_json_tells_scores_and_what_is_missing(data, tmp_path, capsys):
         "concat-norm", "merge-norm", "concat-raw", "merge-raw",
     }  # fmt: skip
     assert all(one["simulated"] and one["low"] <= one["accuracy"] for one in told["scores"])
+    assert all(one["n"] + sum(one["unscorable"].values()) == one["bank_size"]
+               for one in told["scores"])  # fmt: skip
+    assert all(one["left_out"] == {} and one["dropped"] for one in told["scores"])
     assert (told["missing"], told["notes"]) == ([], [])
 
 

@@ -81,6 +81,20 @@ def test_seeds_are_shown_by_mean_and_range(tmp_path):
     assert "50.0 (0.0 to 100.0; 3 seeds)" in text
 
 
+def test_a_cell_of_fewer_queries_says_of_how_many(tmp_path):
+    """The row has the most that an encoder scored; one that lost an image tells its own."""
+    images = a_table()
+    from tests.evaluation.test_results import setting
+
+    outcome = an_outcome(images, unscorable={"i0003": "too few neighbors"})
+    less = summarize(setting(encoder="dino"), images, [some_features(images)], outcome)
+    given = facts([(less, outcome), a_score("random", (0, 1, 2))])
+    row = text_table(given.scores).splitlines()[-1]
+    assert re.split(r"  +", row)[1:] == ["12", "50.0", "75.0", "100.0 (of 11)"]
+    _, text = pages(tmp_path, given)
+    assert re.search(r"100\.0 \([\d.]+ to 100\.0; of 11\)", text)
+
+
 def test_one_cluster_has_no_interval_in_the_table(tmp_path):
     """Where nothing is known of the spread, the cell says so."""
     scored = [a_score("imagenet", (0,), images=a_table(wells=1))]

@@ -107,6 +107,19 @@ def test_images_that_a_task_leaves_out_are_told(tmp_path):
     assert told[0].endswith(" images; left out: DMSO: 1, missing channel file (dna): 2")
 
 
+def test_images_that_an_encoder_leaves_out_are_told_with_its_score(tmp_path):
+    """One image shows nothing at all: 23 of 24 are scored."""
+    one = opened(protocols=(LOO,))
+
+    def read(row):
+        return one.images.read(row) * (row > 0)
+
+    told = []
+    dark = dataclasses.replace(one.images, read=read)
+    runner.run(config(tmp_path, runner.Opened(one.task, dark)), told.append)
+    assert told[0].endswith(" of 23, 1 images left out")
+
+
 def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch):
     """A second run computes neither features nor scores, and gives the same ones."""
     first = runner.run(config(tmp_path))
