@@ -236,16 +236,15 @@ def build(
     if table:
         chosen.append(inputs.from_table(table, images, columns or [], box=box, name=name))
     chosen += inputs.from_roots(roots, sources or [], tables=tables, others=chosen)
-    given = {
-        "min_fields": min_fields, "max_fields": max_fields, "min_crops": min_crops,
-        "max_pixels": max_pixels, "seed": seed,
-    }  # fmt: skip
-    changes = {name: value for name, value in given.items() if value is not None}
+    changes = parameters.parse(
+        set_ or [], min_fields=min_fields, max_fields=max_fields, min_crops=min_crops,
+        max_pixels=max_pixels, seed=seed,
+    )  # fmt: skip
     config = pipeline.BuildConfig(
         inputs=chosen,
         output=output,
         work=work,
-        parameters=parameters.preset(preset, **changes, **parameters.parse(set_ or [])),
+        parameters=parameters.preset(preset, **changes),
         workers=workers,
         rehash=rehash,
         dry_run=dry_run,

@@ -116,6 +116,7 @@ def test_built_folder_is_found_by_name(raw, tmp_path, monkeypatch):
         (("--data-root", ".", "--sources", "bbbc006"), "no raw folder"),
         (("--data-root", ".", "--preset", "quick"), "Unknown preset 'quick'"),
         (("--data-root", ".", "--set", "min_side=x"), "min_side"),
+        (("--data-root", ".", "--seed", "1", "--set", "seed=2"), "seed is given twice"),
         ((), "no --data-root was given"),
     ],
 )

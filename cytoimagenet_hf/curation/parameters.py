@@ -119,18 +119,27 @@ def preset(name: str, **changes: object) -> Parameters:
     return Parameters(**{**(paper if name == "paper" else {}), **changes})  # type: ignore[arg-type]
 
 
-def parse(settings: Sequence[str]) -> dict[str, object]:
+def parse(settings: Sequence[str], **flags: object) -> dict[str, object]:
     """Read `NAME=VALUE` settings, the value as JSON or a bare word.
 
+    Args:
+        settings: of any parameters.
+        flags: parameters that are given by flags of their own; None: not given.
+
+    Returns:
+        All that are given.
+
     Raises:
-        ValueError: no `=`, or a value of another type than the parameter has.
+        ValueError: no `=`, a value of another type than the parameter has, or one given twice.
     """
     kinds = _defaults()
-    parsed: dict[str, object] = {}
+    parsed = {name: value for name, value in flags.items() if value is not None}
     for setting in settings:
         name, sign, text = setting.partition("=")
         if not sign or name not in kinds:
             raise ValueError(f"--set takes NAME=VALUE with one of {', '.join(kinds)}: {setting!r}")
+        if name in parsed:
+            raise ValueError(f"{name} is given twice: {parsed[name]} and --set {setting}")
         try:
             value = json.loads(text)
         except json.JSONDecodeError:

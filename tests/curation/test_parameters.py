@@ -124,6 +124,15 @@ def test_settings_of_another_type_are_refused(setting) -> None:
         parse([setting])
 
 
+def test_a_parameter_is_given_once() -> None:
+    """By its flag or by --set; one of two values would be left out silently."""
+    assert parse(["seed=2"], seed=None, min_fields=4) == {"seed": 2, "min_fields": 4}
+    with pytest.raises(ValueError, match=r"^seed is given twice: 0 and --set seed=2"):
+        parse(["seed=2"], seed=0)
+    with pytest.raises(ValueError, match=r"^min_side is given twice"):
+        parse(["min_side=40", "min_side=50"])
+
+
 def test_parameters_survive_json() -> None:
     """What build.json keeps makes the same parameters again."""
     ours = preset("paper", seed=9, percents=(1.0, 99.0))
