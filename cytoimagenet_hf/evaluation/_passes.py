@@ -119,37 +119,65 @@ def score_mode(job: Job, lineup: Lineup, mode: Mode, *, draw: bool) -> tuple[Sco
     return scored, points
 
 
-def score_given(config: RunConfig, opened: Sequence[Opened], columns: set[str], log: Log) -> Scored:
-    """Score published features on each task whose images they are of.
+@dataclass(frozen=True, slots=True)
+class Given:
+    """Published features of the images of one task."""
+
+    column: str
+    features: Features
+    to: Opened
+
+
+def match_given(config: RunConfig, opened: Sequence[Opened], columns: Sequence[str]) -> list[Given]:
+    """Read published features and find the tasks whose images they are of.
 
     Args:
         config: names their files.
         opened: the tasks.
-        columns: names that other encoders have already; a file's name is added to an equal one.
-        log: who is told.
+        columns: names that encoders have already; a file's name is added to an equal one.
 
     Raises:
-        FeaturesError: a file can't be read, or fits no task.
+        FeaturesError: a file can't be read, or fits no task, or its pixels are others.
+        ValueError: two files can't be told apart.
     """
-    scored: Scored = []
+    given: list[Given] = []
+    taken = set(columns)
     for path in config.features:
         found = features.read_features(path)
-        column = str(found.provenance.get("encoder") or path.name)
-        column = f"{column} ({path.name})" if column in columns else column
-        columns.add(column)
+        column = _column(path, found, taken)
+        taken.add(column)
         errors = []
         for one in opened:
             try:
                 own = features.match(found, one.images)
+                if config.labels is None:
+                    features.check_pixels(own, one.images)
             except FeaturesError as error:
                 errors.append(f"{one.task.name}: {error}")
                 continue
-            if is_first():
-                mode = str(found.provenance.get("mode") or "published")
-                job = Job(config, one.task, one.images, log)
-                scored += _score_entry(job, Entry(column, ()), [own], mode)
+            given.append(Given(column, own, one))
         if len(errors) == len(opened):
             raise FeaturesError(f"{path} fits no task. {' '.join(errors)}")
+    return given
+
+
+def _column(path: Path, found: Features, taken: set[str]) -> str:
+    """Name the column of a file: its encoder or its name, and its folder where that is taken."""
+    name = str(found.provenance.get("encoder") or path.name)
+    places = [path.name, "/".join(path.absolute().parts[-2:])]
+    for one in (name, *(place if name == path.name else f"{name} ({place})" for place in places)):
+        if one not in taken:
+            return one
+    raise ValueError(f"{path} and another file would both stand in the column {one!r}. Rename it.")
+
+
+def score_given(config: RunConfig, given: Sequence[Given], log: Log) -> Scored:
+    """Score published features, each on the task whose images they are of."""
+    scored: Scored = []
+    for one in given if is_first() else ():
+        mode = str(one.features.provenance.get("mode") or "published")
+        job = Job(config, one.to.task, one.to.images, log)
+        scored += _score_entry(job, Entry(one.column, ()), [one.features], mode)
     return scored
 
 

@@ -19,6 +19,7 @@ from cytoimagenet_hf import hashing
 from cytoimagenet_hf.errors import FeaturesError, ImageRefusedError
 from cytoimagenet_hf.evaluation._batches import Batch, Read, ahead, batches, capacity
 from cytoimagenet_hf.evaluation._cache import Cache, folder_of
+from cytoimagenet_hf.evaluation._matching import check_pixels, match
 from cytoimagenet_hf.evaluation._provenance import key_of, provenance
 from cytoimagenet_hf.evaluation.featurefiles import read_features, write_features
 from cytoimagenet_hf.evaluation.modes import MODES, PAPER_MODES, Mode, parse_mode, prepare
@@ -29,6 +30,7 @@ __all__ = [
     "MODES",
     "PAPER_MODES",
     "Mode",
+    "check_pixels",
     "compute",
     "estimate",
     "match",
@@ -238,30 +240,6 @@ def _shared(made: dict[int, _Made], folder: Path) -> dict[int, _Made]:
             features = Features((), np.empty((0, 0), np.float32), {}, failed)
         made[number] = _Made(features, name)
     return made
-
-
-def match(features: Features, images: Images) -> Features:
-    """Take the rows of a task's images from features, by id and in the order of the images.
-
-    Raises:
-        FeaturesError: an image has neither features nor a reason to have none; shows ids of both
-            sides.
-    """
-    there = set(features.ids)
-    failed = {name: features.failed[name] for name in images.ids if name in features.failed}
-    missing = [name for name in images.ids if name not in there and name not in failed]
-    if missing:
-        other = sorted(there - set(images.ids))
-        raise FeaturesError(
-            f"{len(missing)} of {len(images)} images have no features (first: {missing[0]!r}), and "
-            f"{len(other)} of {len(there)} features belong to no image"
-            f"{f' (first: {other[0]!r})' if other else ''}. They were made from other images: name "
-            f"their ids as the task does, or compute them again."
-        )
-    ids = tuple(name for name in images.ids if name in there)
-    at = {name: row for row, name in enumerate(features.ids)}
-    pixels = tuple(features.pixels[at[name]] for name in ids) if features.pixels else ()
-    return Features(ids, features.take(ids), features.provenance, failed, pixels)
 
 
 def estimate(images: Images, encoder: Encoder, mode: Mode, *, batch: int = BATCH) -> float:

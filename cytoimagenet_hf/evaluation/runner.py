@@ -18,6 +18,7 @@ from cytoimagenet_hf.evaluation._passes import (
     RunConfig,
     Scored,
     is_first,
+    match_given,
     score_given,
     score_mode,
 )
@@ -63,7 +64,7 @@ def run(
         NotScorableError: nothing of those that were found could be scored.
         EncoderError, ImportError: an encoder that was asked for can't be had, or takes no such
             images.
-        FeaturesError: published features fit no task.
+        FeaturesError: published features fit no task; told before anything is embedded.
         ValueError: a wrong name of a task, encoder, mode or preset; a damaged score on disk.
         DiskError: a file can't be written.
     """
@@ -79,6 +80,7 @@ def run(
     for name, why in lineup.left_out.items():
         log.note(f"{name} is left out: {why}")
     _tell_left_out(opened, log)
+    given = match_given(config, opened, [entry.column for entry in lineup.entries])
     scored: Scored = []
     points: list[Points] = []
     for one in opened:
@@ -87,7 +89,7 @@ def run(
             found, drawn = score_mode(job, lineup, mode, draw=mode == modes[0])
             scored += found
             points += drawn
-    scored += score_given(config, opened, {entry.column for entry in lineup.entries}, log)
+    scored += score_given(config, given, log)
     if not is_first():
         return Run(scores=[], pairs=[], missing=log.missing, notes=log.notes, files=[])
     if not scored:

@@ -298,6 +298,31 @@ def test_features_of_other_images_are_refused(tmp_path):
     path = published(tmp_path, pictures(30))
     with pytest.raises(FeaturesError, match=r"features\.parquet fits no task.*cell"):
         runner.run(config(tmp_path, opened(pictures(36)), features=(path,)))
+    assert not (tmp_path / "out").exists()  # nothing was embedded
+
+
+def test_features_of_other_pixels_are_refused(tmp_path):
+    """Equal ids aren't enough where the file says which pixels it was made of."""
+    one = opened(protocols=(LOO,))
+    encoder, mode = load_encoder("intensity"), features.parse_mode("concat-norm")
+    own = features.compute(one.images, encoder, mode, task="made", cache=None)
+    path = tmp_path / "own.parquet"
+    features.write_features(own, path)
+    assert runner.run(config(tmp_path, one, encoders=(), features=(path,))).scores[0].n == 24
+    with pytest.raises(FeaturesError, match=r"24 of 24 .*other pixels .*'cell000', 'cell001'"):
+        runner.run(config(tmp_path, opened(pictures(shift=1)), encoders=(), features=(path,)))
+
+
+def test_files_of_one_name_are_columns_of_their_folders(tmp_path):
+    """a/f.parquet and b/f.parquet stand side by side; the same file twice can't."""
+    one = opened(protocols=(LOO,))
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    paths = tuple(published(tmp_path / name, one.images, "f.parquet") for name in ("a", "b"))
+    found = runner.run(config(tmp_path, one, encoders=(), features=paths))
+    assert [made.encoder for made in found.scores] == ["f.parquet", "b/f.parquet"]
+    with pytest.raises(ValueError, match=r"would both stand in the column 'b/f\.parquet'"):
+        runner.run(config(tmp_path, one, features=(*paths, paths[1])))
 
 
 def test_labels_stand_in_for_images(tmp_path):
