@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cytoimagenet_hf import files
 from cytoimagenet_hf.curation import selection
+from cytoimagenet_hf.curation.advice import nothing_left
 from cytoimagenet_hf.curation.base import carry_over
 from cytoimagenet_hf.curation.configs import ConfigWriter
 from cytoimagenet_hf.curation.documents import Contents, write_documents
@@ -53,7 +54,7 @@ def assemble(material: Material, output: Path) -> Assembled:
     crops, reasons = selection.drop_small_labels(crops, parameters.min_crops, out)
     crops = selection.drop_surplus(crops, parameters.max_crops, parameters.seed, out)
     if not crops:
-        raise BuildError(_nothing_left(material, out))
+        raise BuildError(nothing_left(material, out))
     if all(crop.is_published for crop in crops):
         raise BuildError("There is nothing new: every crop is in the release of --base already.")
     published = set(material.base.labels) if material.base else set()
@@ -160,17 +161,6 @@ def _finished(
         )
         for number, label in enumerate(labels)
     ]
-
-
-def _nothing_left(material: Material, out: Exclusions) -> str:
-    planned = sum(1 for label in material.labels if label.assigned)
-    most = max((label.candidates for label in material.labels), default=0)
-    reasons = ", ".join(f"{reason} {count}" for (_, reason), count in out.counts().most_common(4))
-    return (
-        f"No crop is left: {planned} of {len(material.labels)} values became labels (the most "
-        f"frequent one has {most} fields, --min-fields is {material.parameters.min_fields}); "
-        f"left out: {reasons or 'nothing'}. Lower --min-fields, or add raw data."
-    )
 
 
 def swap(aside: Path, output: Path) -> None:

@@ -229,7 +229,12 @@ def _assemble(
         or bool(base and base.build["simulated"]),
         base=base,
     )
-    assembled = assemble(material, config.output)
+    try:
+        assembled = assemble(material, config.output)
+    except BuildError:
+        for note in (*config.notes, *notes[0], *notes[1]):  # they may tell why
+            progress.say(f"note: {note}")
+        raise
     own = [*notes[1], *summaries.split_notes(assembled)]
     draw_build(material, assembled, work / "catalog", [*config.notes, *own], work)
     summary = summaries.published(config.output, table, assembled, [*notes[0], *own])

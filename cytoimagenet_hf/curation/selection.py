@@ -15,8 +15,10 @@ from cytoimagenet_hf.curation.planning import wanted_records
 from cytoimagenet_hf.curation.rendering import RenderedChunks
 from cytoimagenet_hf.hashing import rank
 from cytoimagenet_hf.hub.licenses import terms_of
-from cytoimagenet_hf.schema import CATEGORIES
+from cytoimagenet_hf.schema import CATEGORIES, TERMS
 
+NO_LABEL = "no label"  # reason; its details:
+NO_PLACE, NO_ANNOTATION = "all of its labels are too rare or full", "no annotation"
 EXCLUSIONS = pa.schema(
     [
         (name, pa.string())
@@ -183,8 +185,7 @@ def _exclude_unplanned(material: Material, out: Exclusions) -> None:
         if refusal:
             out.add(idx, "", "catalog", refusal, detail or "")
         elif labels.get(idx, -1) < 0:
-            why = "all of its labels are too rare or full" if has_annotation else "no annotation"
-            out.add(idx, "", "plan", "no label", why)
+            out.add(idx, "", "plan", NO_LABEL, NO_PLACE if has_annotation else NO_ANNOTATION)
 
 
 def _carry_over(material: Material, out: Exclusions) -> None:
@@ -203,7 +204,8 @@ def drop_duplicates(crops: Sequence[Crop], out: Exclusions) -> list[Crop]:
     """Keep one of equal records and of equal crops, and none where labels contradict each other.
 
     Records are equal by `source_sha256`, crops of different records by `pixel_sha256`. Two crops
-    of one record are never compared. What is published stays in any case.
+    of one record are never compared. What is published stays in any case; of new ones the freest
+    terms, then the first id: else a closed twin would keep an open one from being published.
     """
     kept = _drop_equal(crops, lambda crop: crop.source_sha256, "raw bytes equal those of", out)
     return _drop_equal(kept, lambda crop: crop.pixel_sha256, "pixels equal those of", out)
@@ -217,7 +219,7 @@ def _drop_equal(
         alike[key(crop)].append(crop)
     kept = []
     for same in alike.values():
-        first = min((not crop.is_published, crop.idx) for crop in same)[1]
+        first = min((not one.is_published, TERMS.index(one.terms), one.idx) for one in same)[-1]
         others = [crop for crop in same if crop.idx != first]
         if not others:
             kept += same
