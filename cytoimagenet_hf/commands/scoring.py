@@ -55,14 +55,23 @@ def score(
         Path | None, typer.Option(help="A table of labelled images of your own, as for `build`.")
     ] = None,
     images: Annotated[Path | None, typer.Option(help="Folder that its paths start from.")] = None,
-    name: Annotated[str, typer.Option(help="Of the table as a task; default: the file's.")] = "",
+    name: Annotated[
+        str | None, typer.Option(help="Of the table as a task; default: the file's.")
+    ] = None,
     columns: Annotated[
         list[str] | None,
         typer.Option("--map", help="COLUMN=NAME, ours (label, group, split ...) and the table's."),
     ] = None,
-    box: Annotated[str, typer.Option(help="zero: 0-based, end-exclusive; voc: 1-based.")] = "zero",
-    neighbors: Annotated[int, typer.Option(min=1, help="Of an image of the table.")] = 11,
-    metric: Annotated[str, typer.Option(help="Of the table: euclidean or cosine.")] = "euclidean",
+    box: Annotated[
+        str | None,
+        typer.Option(help="Of the table: zero (default; 0-based, end-exclusive) or voc (1-based)."),
+    ] = None,
+    neighbors: Annotated[
+        int | None, typer.Option(min=1, help="Of an image of the table; default: 11.")
+    ] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="Of the table: euclidean (default) or cosine.")
+    ] = None,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Exit with 0 though a task is absent.")
     ] = False,
@@ -85,14 +94,13 @@ def score(
     chosen = [
         one for text in modes or ["concat-norm"] for one in (paper if text == "paper" else [text])
     ]
-    opened = []
-    if table:
-        opened = [_table(table, images, name, columns or [], (box, neighbors, metric))]
+    options = {"name": name, "box": box, "neighbors": neighbors, "metric": metric}
+    opened = _table(table, images, columns, options)
     config = runner.RunConfig(
         data_roots=tuple(data_root or ()),
         output=output,
         tasks=tuple(tasks or ()),
-        opened=tuple(opened),
+        opened=opened,
         encoders=tuple(encoders or ()),
         modes=tuple(dict.fromkeys(chosen)),
         presets=_PRESETS[preset],
@@ -166,30 +174,29 @@ def _tell(found: "Run", *, as_json: bool) -> None:
 
 
 def _table(
-    table: Path,
+    table: Path | None,
     images: Path | None,
-    name: str,
-    columns: list[str],
-    how: tuple[str, int, str],
-) -> "Opened":
-    """Open a user's table as a task."""
+    columns: list[str] | None,
+    options: dict[str, Any],
+) -> tuple["Opened", ...]:
+    """Open a user's table as a task, if there is one; options that weren't given are None."""
+    given = {name: value for name, value in options.items() if value is not None}
+    if table is None:
+        alone = [*(["images"] if images else []), *(["map"] if columns else []), *given]
+        if alone:
+            raise ValueError(f"--{alone[0]} goes with --table, and there is none.")
+        return ()
     from cytoimagenet_hf.evaluation.runner import Opened
     from cytoimagenet_hf.evaluation.tasks._table import table_task
 
-    box, neighbors, metric = how
+    metric = given.get("metric", "euclidean")
     if metric not in ("euclidean", "cosine"):
         raise ValueError(f"Unknown metric {metric!r}; there are euclidean and cosine.")
+    if "neighbors" in given:
+        given["k"] = given.pop("neighbors")
     folder = images or table.parent
-    task = table_task(
-        table,
-        folder,
-        name=name,
-        columns=_named(columns, "--map"),
-        box=box,
-        k=neighbors,
-        metric="cosine" if metric == "cosine" else "euclidean",
-    )
-    return Opened(task, task.open(folder))
+    task = table_task(table, folder, columns=_named(columns or [], "--map"), **given)
+    return (Opened(task, task.open(folder)),)
 
 
 def _named(texts: list[str], flag: str) -> dict[str, str]:

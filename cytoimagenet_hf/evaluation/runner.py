@@ -108,6 +108,11 @@ def _open(config: RunConfig, log: Log) -> list[Opened]:
                 "A table of labels goes with features, and with the one task whose protocols they "
                 "are scored by (--features FILE --labels TABLE --tasks NAME); encoders need images."
             )
+        if config.opened or config.data_roots:
+            raise ValueError(
+                "A table of labels stands for images: give either --labels, or --table or "
+                "--data-root."
+            )
         return [Opened(get(config.tasks[0]), read_labels(config.labels))]
     opened, missing = list(config.opened), list[str]()
     if config.data_roots or config.tasks or not opened:

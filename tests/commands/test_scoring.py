@@ -51,6 +51,17 @@ def test_a_missing_task_makes_the_exit_non_zero(data, tmp_path, capsys):
     assert run(*given, "--tasks", "cyclops", "bbbc021") == 0
 
 
+TABLES_OWN = [("--neighbors", 11), ("--metric", "cosine"), ("--box", "zero"), ("--map", "a=b"),
+              ("--images", "."), ("--name", "mine")]  # fmt: skip
+
+
+def test_flags_of_a_table_need_one(data, capsys):
+    """They would do nothing without it, even where they say what is the default."""
+    for flag, value in TABLES_OWN:
+        assert run("--data-root", data, flag, value) == 2
+        assert f"{flag} goes with --table" in capsys.readouterr().err
+
+
 def test_bad_input_is_one_line_and_status_2(data, tmp_path, capsys):
     """Unknown names, absent folders, and encoders out of reach are told in a line."""
     given = ("--data-root", data, "--output", tmp_path / "out", "--tasks", "cyclops")

@@ -346,6 +346,9 @@ def test_labels_stand_in_for_images(tmp_path):
     assert len(found.missing) == 3  # test2 to test4
     with pytest.raises(ValueError, match="encoders need images"):
         runner.run(dataclasses.replace(given, encoders=("intensity",)))
+    for images in ({"opened": (opened(),)}, {"data_roots": (str(tmp_path),)}):
+        with pytest.raises(ValueError, match="stands for images: give either"):
+            runner.run(dataclasses.replace(given, **images))
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import functools
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -91,6 +92,7 @@ def table_task(  # noqa: PLR0913 - all but two by name
         channels=tuple(stain or f"channel {at}" for at, stain in enumerate(channels, 1)),
         open=lambda _: opened,
         protocols=protocols,
+        paper=tuple(replace(one, ties="label") for one in protocols),
         license="unknown",
         layout=f"the paths in {table.name}",
     )

@@ -64,6 +64,9 @@ def test_without_more_each_image_finds_all_others(made):
     (protocol,) = task.protocols
     assert (protocol.name, protocol.k, protocol.metric) == ("leave-one-out", 1, "euclidean")
     assert (protocol.bank, protocol.query, protocol.exclude) == ("", "", ())
+    assert [(one.ties, one.name) for one in (protocol, *task.paper)] == [
+        ("distance", "leave-one-out"), ("label", "leave-one-out"),
+    ]  # fmt: skip
     images = opened(task)
     assert (images.ids, images.labels) == (("a.tif", "b.tif", "c.tif", "d.tif"), tuple("xxyy"))
     assert (task.name, task.channels) == ("my_cells", ("channel 1",))
