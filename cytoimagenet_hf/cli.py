@@ -160,12 +160,19 @@ def labels(
     import pyarrow.parquet as pq
 
     from cytoimagenet_hf.console import table
+    from cytoimagenet_hf.curation import documents, papers, planning
     from cytoimagenet_hf.errors import DatasetNotAvailableError
 
-    path = folder / "labels.parquet"
-    if not path.exists():
-        raise DatasetNotAvailableError(f"{folder} has no labels.parquet; is it a curated folder?")
-    rows = [row for row in pq.read_table(path).to_pylist() if dropped or not row["dropped_reason"]]
+    if (folder / papers.LABEL_REPORT).exists():
+        known = pq.read_table(folder / papers.LABEL_REPORT)
+    elif (folder / planning.PLANNED_LABELS).exists():
+        known = documents.label_table(planning.planned_labels(folder), {})
+    else:
+        raise DatasetNotAvailableError(
+            f"{folder} has neither {papers.LABEL_REPORT} nor {planning.PLANNED_LABELS}. Name a "
+            f"curated folder, or the work folder of a build (OUTPUT.work)."
+        )
+    rows = [row for row in known.to_pylist() if dropped or not row["dropped_reason"]]
     if as_json:
         typer.echo(json.dumps(rows, indent=1, ensure_ascii=False))
         return

@@ -80,6 +80,19 @@ def test_build_labels_and_summary(raw, tmp_path, capsys):
     assert run("labels", tmp_path) == 2
 
 
+def test_labels_of_a_plan(raw, tmp_path, capsys):
+    """After a dry run the work folder tells what the labels would be, and why not."""
+    output = tmp_path / "out"
+    run("build", "--data-root", raw, "--min-fields", "4", "--output", output, "--dry-run")
+    capsys.readouterr()
+    assert run("labels", tmp_path / "out.work", "--json") == 0
+    planned = {row["label"]: row for row in json.loads(capsys.readouterr().out)}
+    assert planned["human"]["assigned"] > 0
+    assert planned["u2os"]["dropped_reason"]
+    assert run("labels", tmp_path) == 2
+    assert "OUTPUT.work" in capsys.readouterr().err
+
+
 def test_folders_that_are_not_used_are_noted(raw, tmp_path, capsys):
     """On the terminal and in the report, also where nothing is new; not if sources are named."""
     root = tmp_path / "raw"

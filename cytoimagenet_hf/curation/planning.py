@@ -21,6 +21,7 @@ from cytoimagenet_hf.curation.labels import Fields, LabelRow, Plan, plan_labels
 from cytoimagenet_hf.curation.parameters import Parameters
 from cytoimagenet_hf.curation.releases import Release, pins_of
 
+PLANNED_LABELS = "plan_labels.parquet"
 PLAN = pa.schema(
     [
         ("id", pa.string()),
@@ -61,14 +62,10 @@ def make_plan(
     """
     before = [base.manifest_sha256] if base else []
     signature = hashing.fingerprint([__version__, *signatures, *_planning(parameters), *before])
-    paths = work / "plan.parquet", work / "plan_labels.parquet"
+    paths = work / "plan.parquet", work / PLANNED_LABELS
     known = files.read_json(work / "plan.json")
     if known and known["signature"] == signature and all(path.exists() for path in paths):
-        labels = tuple(
-            LabelRow(**{**row, "sources": tuple(row["sources"])})
-            for row in pq.read_table(paths[1]).to_pylist()
-        )
-        return LabelPlan(pq.read_table(paths[0]), labels, signature, is_new=False)
+        return LabelPlan(pq.read_table(paths[0]), planned_labels(work), signature, is_new=False)
     fields, of_row = planned_fields(catalog)
     records = usable_records(catalog, ["id", "field", "source"])
     pins = pins_of(base, records["id"].to_pylist(), of_row.tolist()) if base else None
@@ -82,6 +79,12 @@ def make_plan(
             pq.write_table(content, aside, compression="zstd")
     files.write_json(work / "plan.json", {"signature": signature})
     return LabelPlan(table, plan.labels, signature, is_new=True)
+
+
+def planned_labels(work: Path) -> tuple[LabelRow, ...]:
+    """Read the labels of the plan in a work folder; their crops are not counted yet."""
+    rows = pq.read_table(work / PLANNED_LABELS).to_pylist()
+    return tuple(LabelRow(**{**row, "sources": tuple(row["sources"])}) for row in rows)
 
 
 def chunk_jobs(
