@@ -30,6 +30,7 @@ from cytoimagenet_hf.evaluation.opening import Opened, open_tasks, read_labels
 from cytoimagenet_hf.evaluation.report import Facts, Points, write_report
 from cytoimagenet_hf.evaluation.results import Score
 from cytoimagenet_hf.evaluation.tasks import get
+from cytoimagenet_hf.models.reach import check_device
 
 __all__ = ["Opened", "Progress", "Run", "RunConfig", "run"]
 
@@ -65,12 +66,13 @@ def run(
         EncoderError, ImportError: an encoder that was asked for can't be had, or takes no such
             images.
         FeaturesError: published features fit no task; told before anything is embedded.
-        ValueError: a wrong name of a task, encoder, mode or preset; a damaged score on disk.
+        ValueError: a wrong name of a task, encoder, mode, preset or device; a damaged score.
         DiskError: a file can't be written.
     """
     modes = [parse_mode(text) for text in config.modes]
     if unknown := sorted({*config.presets} - {*PRESETS}):
         raise ValueError(f"Unknown preset {unknown[0]!r}; there are {', '.join(PRESETS)}.")
+    check_device(config.device)
     log = Log(say, progress)
     opened = _open(config, log)
     check_datasets(config.hub_datasets, [one.task.name for one in opened])

@@ -110,8 +110,9 @@ def load_encoder(
     Raises:
         EncoderError: it can't be had here; the message (in less than two seconds, offline, after
             libraries are imported) names what can.
-        ValueError: no such name, tag or folder.
+        ValueError: no such name, tag, folder or device.
     """
+    reach.check_device(device)
     kind, _, rest = spec.partition(":")
     path, _, function = spec.rpartition(":")
     if path.endswith(".py"):

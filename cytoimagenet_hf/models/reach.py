@@ -1,4 +1,4 @@
-"""Weights that can be had here, and those that can't: told in two seconds, before anything slow.
+"""Weights and devices that can be had here, and those that can't: told before anything slow.
 
 The libraries retry an absent Hub for half a minute and more; one short question comes first.
 """
@@ -65,6 +65,25 @@ def _probe(name: str, revision: str | None) -> str:
         return answers.get(timeout=PROBE_SECONDS)
     except queue.Empty:
         return f"no answer within {PROBE_SECONDS} s"
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that torch can't compute on here; `cpu` needs no torch to be known.
+
+    Raises:
+        ValueError: it can't; the message has the first line of what torch says.
+    """
+    if device == "cpu":
+        return
+    import torch
+
+    try:
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError) as error:
+        said = str(error).partition("\n")[0]
+        raise ValueError(
+            f"The device {device!r} can't be used here ({said[:200]}). cpu always can."
+        ) from error
 
 
 def check_folder(folder: Path) -> None:

@@ -71,6 +71,7 @@ def test_bad_input_is_one_line_and_status_2(data, tmp_path, capsys):
         ("--encoders", "intensity", "intensity+"),
         ("--data-root", tmp_path / "absent"),
         ("--hub-dataset", "cyclops"),
+        ("--device", "potato"),
         ("--features", tmp_path / "absent.parquet"),
     ):
         assert run(*given, *wrong) == 2, wrong

@@ -209,6 +209,13 @@ def test_unknown_names_are_told_with_near_ones(spec, words):
         load_encoder(spec)
 
 
+@pytest.mark.parametrize("device", ["potato", "meta", "cuda:99"])
+def test_devices_that_are_not_here_are_told_in_a_line(device):
+    """Whatever torch raises, and before anything is loaded."""
+    with pytest.raises(ValueError, match=f"^The device '{device}' can't be used here .*$"):
+        load_encoder("intensity", device=device)
+
+
 def test_pickled_weights_are_not_read(tmp_path):
     """A folder with pytorch_model.bin only is refused before anything opens it."""
     save(tmp_path)
