@@ -133,8 +133,8 @@ def _shown(value: object) -> object:
 def simulate(
     name: Annotated[str, typer.Argument(help="A source or a benchmark task.")],
     to: Annotated[Path, typer.Option(help="Data root; files go to TO/NAME.")],
-    fields: Annotated[int, typer.Option(min=1, help="Fields of view.")] = 24,
-    seed: int = 0,
+    fields: Annotated[int | None, typer.Option(min=1, help="Fields of view; default: 24.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of all that is drawn; default: 0.")] = None,
     negative: Annotated[
         bool, typer.Option(help="Write another layout, in which nothing may match.")
     ] = False,
@@ -142,11 +142,14 @@ def simulate(
     """Write simulated raw data in the true layout of a source or a benchmark task."""
     from cytoimagenet_hf import simulation
 
+    given = {key: one for key, one in (("fields", fields), ("seed", seed)) if one is not None}
     if negative:
-        simulation.get(name).simulate_negative(to / name)
+        if given:
+            raise ValueError(f"--negative takes no --{' and no --'.join(given)}; leave it out.")
+        simulation.simulate_negative(name, to)
         typer.echo(f"{to / name}: simulated files in a layout that is not that of {name}")
         return
-    truth = simulation.simulate(name, to, fields=fields, seed=seed)
+    truth = simulation.simulate(name, to, **given)
     typer.echo(f"{to / name}: {len(truth)} simulated image files (no real cells)")
 
 
@@ -365,13 +368,14 @@ def reproduce(
     box: Box = "zero",
 ) -> None:
     """Render one crop from its raw bytes, and compare hashes."""
+    from cytoimagenet_hf import sources as known
     from cytoimagenet_hf.curation import inputs
     from cytoimagenet_hf.curation import reproduce as reproducing
 
+    source, chosen = image_id.partition("/")[0], []
     if table:
         chosen = [inputs.from_table(table, images, columns or [], box=box, name=name)]
-    else:
-        source = image_id.partition("/")[0]
+    elif source in known.names():  # else `reproduce` tells what is missing, or a misspelt id
         chosen = inputs.from_roots(data_root or [], [source], tables=tables)
     found = reproducing.reproduce(image_id, folder, chosen)
     typer.echo(f"published  raw {found.source_sha256}  pixels {found.pixel_sha256}")

@@ -62,7 +62,19 @@ def test_simulate_writes_a_data_root(tmp_path, capsys):
     assert "simulated" in capsys.readouterr().out
     assert (tmp_path / "bbbc048" / "SIMULATED.txt").exists()
     assert run("simulate", "bbbc048", "--to", tmp_path / "no", "--negative") == 0
+    assert (tmp_path / "no" / "bbbc048" / "SIMULATED.txt").exists()
     assert run("build", "--data-root", tmp_path / "no", "--output", tmp_path / "out") == 2
+
+
+def test_simulate_never_writes_among_other_files(tmp_path, capsys):
+    """Nor takes what it has no use for, whatever the layout."""
+    (tmp_path / "bbbc048").mkdir()
+    (tmp_path / "bbbc048" / "real.tif").write_text("")
+    assert run("simulate", "bbbc048", "--to", tmp_path, "--negative") == 2
+    assert [path.name for path in (tmp_path / "bbbc048").iterdir()] == ["real.tif"]
+    assert run("simulate", "bbbc048", "--to", tmp_path / "no", "--negative", "--seed", "0") == 2
+    assert "--negative takes no --seed" in capsys.readouterr().err
+    assert not (tmp_path / "no").exists()
 
 
 def test_build_labels_and_summary(raw, tmp_path, capsys):
@@ -87,8 +99,8 @@ def test_labels_of_a_plan(raw, tmp_path, capsys):
     capsys.readouterr()
     assert run("labels", tmp_path / "out.work", "--json") == 0
     planned = {row["label"]: row for row in json.loads(capsys.readouterr().out)}
-    assert planned["human"]["assigned"] > 0
-    assert planned["u2os"]["dropped_reason"]
+    assert planned["actin"]["assigned"] > 0
+    assert "taken by rarer labels" in planned["human"]["dropped_reason"]
     assert run("labels", tmp_path) == 2
     assert "OUTPUT.work" in capsys.readouterr().err
 
@@ -207,6 +219,26 @@ def test_verify_repair_and_reproduce(raw, tmp_path, capsys):
     assert "equal" in capsys.readouterr().out
     assert run("reproduce", image_id + "x", output, "--data-root", raw) == 2
     assert image_id in capsys.readouterr().err
+    assert run("reproduce", f"b{image_id}", output, "--data-root", raw) == 2  # of no source
+    assert f"has no crop 'b{image_id}'" in capsys.readouterr().err
+
+
+def test_a_crop_of_a_table_is_reproduced_with_its_table(tmp_path, capsys):
+    """Without it the message says how the table is named."""
+    import numpy as np
+
+    from cytoimagenet_hf.imaging import png
+
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64)).astype(np.uint8)
+    (tmp_path / "a.png").write_bytes(png.encode(noise))
+    (tmp_path / "own.csv").write_text("path,organism\na.png,human\n")
+    output, table = tmp_path / "out", ("--table", tmp_path / "own.csv")
+    limits = ("--min-fields", "1", "--set", "min_contrast=0")
+    assert run("build", *table, *limits, "--output", output, "--workers", "0") == 0
+    capsys.readouterr()
+    assert run("reproduce", "own/a.png#whole", output, "--data-root", tmp_path) == 2
+    assert "--table and --name own" in capsys.readouterr().err
+    assert run("reproduce", "own/a.png#whole", output, *table) == 0
 
 
 def _some_image(output) -> str:
