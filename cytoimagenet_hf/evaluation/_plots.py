@@ -7,6 +7,7 @@ math; the titles of pictures of simulated images say so.
 from __future__ import annotations
 
 import unicodedata
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -192,7 +193,9 @@ def _figure(width: float, height: float) -> Figure | None:
 
 
 def _save(figure: Figure, path: Path) -> bool:
-    with files.replacing(path) as aside:  # without the library's version: equal facts, equal bytes
+    with files.replacing(path) as aside, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # boxes in a picture tell it
+        # Without the library's version: equal facts, equal bytes.
         figure.savefig(aside, format="png", dpi=_DPI, metadata={"Software": None})
     return True
 

@@ -2,6 +2,7 @@
 
 import html.parser
 import re
+import warnings
 from unittest import mock
 
 import numpy as np
@@ -264,6 +265,17 @@ def test_any_number_of_classes_is_drawn(tmp_path, classes):
                     points=np.zeros((120, 2)), labels=images.labels, simulated=True)  # fmt: skip
     made = write_report(tmp_path, facts([a_score(images=images)], points=[points]))
     assert len(made) == 5
+
+
+def test_labels_that_the_font_lacks_raise_no_warnings(tmp_path):
+    """Names in Chinese are drawn as boxes, and stand right in the tables."""
+    pytest.importorskip("matplotlib")
+    images = a_table(labels=("核", "细胞质"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _, text, *pictures = write_report(tmp_path, facts([a_score(images=images)]))
+    assert len(pictures) == 2
+    assert "细胞质" in text.read_text(encoding="utf-8")
 
 
 def test_no_scores_make_a_page_that_says_why(tmp_path):

@@ -5,6 +5,7 @@ fill with pickles, references, user-defined types) is never touched.
 """
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +31,12 @@ _SHOWN = 20  # keys in a message
 class File:
     """An open HDF5 file and its name in messages."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, keys: Iterable[str] = ()) -> None:
         """Open a file for reading.
+
+        Args:
+            path: the file.
+            keys: that a task looks for, for messages.
 
         Raises:
             TaskNotFoundError: it isn't HDF5 or is damaged, or h5py isn't installed.
@@ -42,7 +47,7 @@ class File:
             raise TaskNotFoundError(
                 f"{path}: h5py, which reads HDF5, isn't installed: pip install h5py."
             ) from error
-        self.path = path
+        self.path, self._wanted = path, tuple(keys)
         try:
             self._file = h5py.File(path, "r", rdcc_nbytes=_CACHE)
             self._names = sorted(self._file)
@@ -127,13 +132,13 @@ class File:
     def other(self, what: str) -> TaskNotFoundError:
         """Build the error for a file that isn't as expected; it lists the keys that are there."""
         return TaskNotFoundError(
-            f"{self.path}: {what}. Keys there: {self.keys_met()}. Export arrays under the names "
-            f"that `cytoimagenet simulate` writes, or use the TIFF copy."
+            f"{self.path}: {what}. Keys there: {self.keys_met()}. Export arrays under the keys "
+            f"{', '.join(map(repr, self._wanted))}, or use the TIFF copy."
         )
 
 
-def open_parts(folder: SourceFolder, pattern: str) -> dict[str, File]:
-    """Open the files whose names match `pattern`, by what its group `part` matched.
+def open_parts(folder: SourceFolder, pattern: str, keys: Iterable[str] = ()) -> dict[str, File]:
+    """Open the files whose names match `pattern`, by what its group `part` matched; see `File`.
 
     Raises:
         TaskNotFoundError: two files stand for one part, or one can't be opened.
@@ -142,7 +147,7 @@ def open_parts(folder: SourceFolder, pattern: str) -> dict[str, File]:
     for hit in folder.match(pattern):
         if paths.setdefault(hit["part"], hit.string) != hit.string:
             raise two_copies(folder, paths[hit["part"]], hit.string)
-    return {part: File(folder.root / path) for part, path in paths.items()}
+    return {part: File(folder.root / path, keys) for part, path in paths.items()}
 
 
 def _name(value: object) -> str:

@@ -39,7 +39,7 @@ _Where = tuple[str, int]  # part and row
 
 def _open(root: Path) -> Images:
     folder = open_folder(root, TASK.name)
-    files = _hdf5.open_parts(folder, _FILE)
+    files = _hdf5.open_parts(folder, _FILE, KEYS.values())
     sets, dropped = channel_sets(folder, _TREE, CHANNELS)
     if files and sets:
         raise two_copies(folder, next(iter(files.values())).path.name, next(iter(sets.values()))[0])

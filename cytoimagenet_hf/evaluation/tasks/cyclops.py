@@ -38,7 +38,7 @@ _FILE = rf"(?:.*/)?(?P<part>Chong_(?:train|valid|test)_set)\.(?:{'|'.join(_hdf5.
 
 def _open(root: Path) -> Images:
     folder = open_folder(root, TASK.name)
-    files = _hdf5.open_parts(folder, _FILE)
+    files = _hdf5.open_parts(folder, _FILE, KEYS.values())
     sets, dropped = channel_sets(folder, _TREE, CHANNELS)
     if files and sets:
         raise two_copies(folder, next(iter(files.values())).path.name, next(iter(sets.values()))[0])
