@@ -12,6 +12,7 @@ import torch
 from cytoimagenet_hf.errors import CytoImageNetError
 from cytoimagenet_hf.pretraining import models
 from cytoimagenet_hf.pretraining.config import PRESETS, TrainConfig
+from cytoimagenet_hf.pretraining.export import save_model
 from cytoimagenet_hf.pretraining.models import (
     build_model,
     make_optimizer,
@@ -126,6 +127,59 @@ def test_any_timm_model(name):
     assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 2)
 
 
+@pytest.mark.parametrize("name", ["repghostnet_050", "lcnetv2_base", "hrnet_w18_small"])
+def test_networks_without_stochastic_depth(name):
+    """They are built where none is asked for; else one line names the flag."""
+    values = {"model": name, "pretrained": False, "image_size": 64}
+    assert build_model(TrainConfig(**values), ["a", "b"]).num_classes == 2
+    with pytest.raises(ValueError, match=f"{name} has no stochastic depth: pass --drop-path 0"):
+        build_model(TrainConfig(**values, drop_path=0.1), ["a", "b"])
+
+
+def test_no_stochastic_depth_means_none():
+    """Networks with a rate of their own (0.1 for swin) keep to the flag's 0, too."""
+    config = TrainConfig(model="swin_tiny_patch4_window7_224", pretrained=False, image_size=64)
+    rates = [getattr(one, "drop_prob", 0.0) for one in build_model(config, ["a"]).modules()]
+    assert not any(rates)
+
+
+def test_transformer_of_a_folder_sees_other_sizes(tmp_path):
+    """Position embeddings of a saved model are resampled to the size of the run."""
+    values = {"model": "test_vit", "pretrained": False, "image_size": 32}
+    source = TrainConfig(**values)
+    save_model(build_model(source, ["a"]), tmp_path, classes=["a"], config=source)
+    config = TrainConfig(model=f"local-dir:{tmp_path}", image_size=64)
+    model = build_model(config, ["a", "b"])
+    assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 2)
+
+
+def test_transformer_bound_to_its_size(tmp_path):
+    """Where timm can't resample, one line says that weights and size don't fit."""
+    values = {"model": "gmlp_ti16_224", "pretrained": False, "image_size": 32}
+    source = TrainConfig(**values)
+    save_model(build_model(source, ["a"]), tmp_path, classes=["a"], config=source)
+    with pytest.raises(CytoImageNetError, match="bound to the --image-size") as caught:
+        build_model(TrainConfig(model=f"local-dir:{tmp_path}", image_size=64), ["a"])
+    assert "\n" not in str(caught.value)
+
+
+def test_sizes_that_a_network_cannot_see():
+    """HaloNet asserts, in no words, when it first runs: one line names the flag before."""
+    config = TrainConfig(model="halonet26t", pretrained=False, image_size=96)
+    with pytest.raises(ValueError, match=r"halonet26t can't see .* 96 pixels .*--image-size"):
+        build_model(config, ["a"])
+
+
+def test_shared_weights_are_saved(tmp_path):
+    """Layers of CoaT share weights, which safetensors refuses; a folder has each by its name."""
+    config = TrainConfig(model="coat_tiny", pretrained=False, image_size=32)
+    model = build_model(config, ["a", "b"]).eval()
+    save_model(model, tmp_path, classes=["a", "b"], config=config)
+    again = timm.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()
+    pixels = torch.ones(1, 3, 32, 32)
+    assert torch.equal(again(pixels), model(pixels))
+
+
 def test_local_folder_of_weights(tmp_path):
     """local-dir starts from the weights in a folder, with a classifier of its own."""
     source = timm.create_model("test_efficientnet", num_classes=5)
@@ -194,3 +248,10 @@ def test_grad_checkpointing_is_turned_on(monkeypatch):
     """The switch reaches the network."""
     config = TrainConfig(model="test_efficientnet", pretrained=False, grad_checkpointing=True)
     assert models.build_model(config, ["a"]).grad_checkpointing
+
+
+def test_grad_checkpointing_is_refused_where_there_is_none():
+    """One line names the flag; timm asserts."""
+    config = TrainConfig(model="vgg11", pretrained=False, image_size=32, grad_checkpointing=True)
+    with pytest.raises(ValueError, match=r"vgg11 .* leave --grad-checkpointing away"):
+        build_model(config, ["a"])
