@@ -108,7 +108,7 @@ def publish(
         commit = target.head
         if not options.dry_run:
             commit = hub.commit_files(target, uploads, papers, tag=options.tag)
-            hub.finish(target, commit, options.tag)
+            hub.finish(target, uploads, commit, tag=options.tag)
         sizes = [one.size for one in uploads] + [at.stat().st_size for at in papers.values()]
         return Published(
             url=target.url,

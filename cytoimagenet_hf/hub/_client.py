@@ -114,7 +114,11 @@ def asking(repo_id: str, call: Callable[[], _T]) -> _T:
 
 def explain(repo_id: str, error: Exception) -> str:
     """Tell what went wrong and what to do; tokens may stand in it."""
-    from huggingface_hub.errors import LocalTokenNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.errors import (
+        LocalTokenNotFoundError,
+        OfflineModeIsEnabled,
+        RevisionNotFoundError,
+    )
 
     if isinstance(error, LocalTokenNotFoundError):
         return f"There is no token to push {repo_id} with. {_HOW_TO_LOG_IN}"
@@ -131,6 +135,11 @@ def explain(repo_id: str, error: Exception) -> str:
         if isinstance(error, ValueError):  # the card, before anything was sent
             return f"The Hub refuses the card: {error}"
         return f"The Hub could not be reached ({type(error).__name__}: {told}). {AGAIN}."
+    if isinstance(error, RevisionNotFoundError):  # a branch of ours that was there
+        return (
+            f"Somebody else finished this publication of {repo_id} or changed it (HTTP {status}: "
+            f"{told}). {AGAIN}."
+        )
     owner = repo_id.partition("/")[0]
     wait = response.headers.get("Retry-After", "") if response is not None else ""
     known = {

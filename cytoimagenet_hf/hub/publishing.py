@@ -4,14 +4,15 @@ Shards go to a branch of their own, some at a time, as a commit keeps them for g
 no word on how long it keeps uploads that no commit names. Broken off anywhere, the next run finds
 there what has arrived. When all are there, one commit puts them on main with the documents, the
 card among them (shards by reference: not a byte travels twice), a tag names it, and the branch
-goes. The Hub can't move main to another branch, hence the commit of its own.
+goes; those of others stay, unless they were given up. The Hub can't move main to another branch,
+hence the commit of its own.
 """
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,12 +54,14 @@ __all__ = [
 BRANCH = "publishing-"  # what branches of unfinished publications are named, and what they publish
 COMMIT_BYTES = 2 << 30  # a commit to the branch holds so much; the Hub allows about 100 an hour
 COMMIT_FILES = 50
+GIVEN_UP = timedelta(days=7)  # a branch that got no shards for so long is nobody's any more
 
 _BRANCH = re.compile(rf"{BRANCH}[0-9a-f]{{8}}")  # others' branches may begin as ours
 _SHARD = re.compile(r"data/.+\.parquet")
 _TAG = re.compile(r"\w[\w.-]{0,62}", re.ASCII)
 _BARE = {".gitattributes", ".gitignore", "README.md", "LICENSE", "LICENSE.md", "LICENSE.txt"}
 _SHOWN = 3
+_ADD = "Add shards"  # title of the commits to a branch
 
 Say = Callable[[str], None]
 Step = Callable[[int, str], None]
@@ -150,7 +153,7 @@ def send_files(target: Target, uploads: Sequence[Upload], *, step: Step, say: Sa
     for batch in _batches(left):
         additions = [_send(api, target, branch, one, step) for one in batch]
         with quiet():
-            _commit(api, target.repo_id, additions, revision=branch, commit_message="Add shards")
+            _commit(api, target.repo_id, additions, revision=branch, commit_message=_ADD)
     return left
 
 
@@ -207,8 +210,8 @@ def commit_files(
         return now.head
 
 
-def finish(target: Target, commit: str, tag: str) -> None:
-    """Tag a commit, and remove the branches of publications that are done or were given up.
+def finish(target: Target, uploads: Sequence[Upload], commit: str, *, tag: str) -> None:
+    """Tag a commit, and remove the branch of this publication and those that were given up.
 
     Raises:
         PushError: the Hub refuses.
@@ -219,9 +222,45 @@ def finish(target: Target, commit: str, tag: str) -> None:
         asking(
             repo_id, lambda: api.create_tag(repo_id, tag=tag, revision=commit, repo_type="dataset")
         )
+    own = branch_of(uploads)
     for branch in sorted(one.name for one in refs.branches if _BRANCH.fullmatch(one.name)):
-        delete = functools.partial(api.delete_branch, repo_id, branch=branch, repo_type="dataset")
-        asking(repo_id, delete)
+        if branch == own or _is_given_up(api, repo_id, branch):
+            _delete_branch(api, repo_id, branch)
+
+
+def _is_given_up(api: HfApi, repo_id: str, branch: str) -> bool:
+    """Say whether a branch got its last shards long ago.
+
+    One without any holds nothing, and somebody may just be sending its first.
+    """
+    from huggingface_hub.errors import RevisionNotFoundError
+
+    def last() -> Any:  # noqa: ANN401 - GitCommitInfo
+        try:
+            return api.list_repo_commits(repo_id, repo_type="dataset", revision=branch)[0]
+        except RevisionNotFoundError:  # its publisher was faster
+            return None
+
+    commit = asking(repo_id, last)
+    return (
+        commit is not None
+        and commit.title == _ADD
+        and datetime.now(UTC) - commit.created_at > GIVEN_UP
+    )
+
+
+def _delete_branch(api: HfApi, repo_id: str, branch: str) -> None:
+    """Remove a branch; another publisher of the same may have done so."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    def delete() -> None:
+        try:
+            api.delete_branch(repo_id, branch=branch, repo_type="dataset")
+        except HfHubHTTPError as error:
+            if error.response.status_code != 404:
+                raise
+
+    asking(repo_id, delete)
 
 
 def _check_tag(target: Target, tag: str) -> None:

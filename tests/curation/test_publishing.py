@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from datetime import timedelta
 
 import pytest
 
@@ -293,14 +294,20 @@ def test_bytes_sent_again_are_told_as_such(hub_server, folder):
 
 
 def test_branch_of_a_publication_that_was_given_up_goes(hub_server, folder, mixed):
-    """Broken off, then another folder is published: nothing of the first stays on a branch."""
+    """Broken off long ago, another folder's branch goes; one of this week may be somebody's."""
     fault = hub_server.fail("POST .*/commit/main", 403)
-    (broken,) = publish(hub_server, f"{str(folder)!r}")
-    assert "error" in broken
-    assert len(repo_of(hub_server).branches) == 2
+    left = []
+    for days in (0, 8):
+        hub_server.store.age = timedelta(days=days)
+        (broken,) = publish(hub_server, f"{str(folder)!r}, 'lab/{days}'")
+        assert "error" in broken
+        left.append(set(repo_of(hub_server, f"lab/{days}").branches))
     hub_server.faults.remove(fault)
-    publish(hub_server, f"{str(mixed)!r}, only_publishable=True")
-    assert set(repo_of(hub_server).branches) == {"main"}
+    for days in (0, 8):
+        publish(hub_server, f"{str(mixed)!r}, 'lab/{days}', only_publishable=True")
+    assert len(left[0]) == 2
+    assert set(repo_of(hub_server, "lab/0").branches) == left[0]
+    assert set(repo_of(hub_server, "lab/8").branches) == {"main"}
 
 
 def test_token_stands_in_no_output_and_no_log(hub_server, folder):

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -133,7 +134,7 @@ def send(tag="v1", replace=False, **settings):
         sent = publishing.send_files(there, uploads, step=lambda *one: steps.append(one),
             say=said.append)
         commit = publishing.commit_files(there, uploads, papers, tag=tag)
-        publishing.finish(there, commit, tag)
+        publishing.finish(there, uploads, commit, tag=tag)
         return sum(one.size for one in sent)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
@@ -182,14 +183,45 @@ def test_commits_to_the_branch_are_bounded_and_main_gets_one(hub_server, folder)
 
 @pytest.mark.slow
 def test_branches_of_others_stay(hub_server, folder):
-    """Those alone go that are named as ours: eight digits behind `publishing-`, nothing more."""
+    """Those alone go that are named as ours and got their last shards more than a week ago."""
     assert send(hub_server, folder) == 20_000
-    branches = repo_of(hub_server).branches
-    others = ["publishing-notes", "publishing-0123abcde", "publishing-0123ABCD"]
-    for name in ("publishing-0123abcd", *others):
-        branches[name] = branches["main"]
+    repo, store = repo_of(hub_server), hub_server.store
+    branches = repo.branches
+    old = ["publishing-notes", "publishing-0123abcde", "publishing-0123ABCD", "publishing-0123abcd"]
+    ages = dict.fromkeys(old, 8) | {"publishing-00000000": 6}
+    for name, days in ages.items():
+        branches[name], store.age = branches["main"], timedelta(days=days)
+        shard = [("put", "data/x.parquet", store.blob(b"x"))]
+        store.commit(repo, name, {"summary": "Add shards"}, shard)
+    store.age = timedelta(days=8)
+    store.commit(repo, "main", {"summary": "Edit"}, [("put", "note", store.blob(b"x"))])
+    branches["publishing-11111111"] = branches["main"]  # its first shards are on their way
+    expected = {"main", "publishing-11111111", *ages} - {"publishing-0123abcd"}
     assert send(hub_server, folder) == 0
-    assert sorted(repo_of(hub_server).branches) == sorted(["main", *others])
+    assert set(branches) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", ["preupload_lfs_files", "create_commit", "delete_branch"])
+def test_branch_that_another_publisher_of_the_same_removed(hub_server, folder, step):
+    """It is told as what it is, and once more ends well; where all is done, it is no error."""
+    answer = send(hub_server, folder, f"""
+from huggingface_hub import HfApi
+real = HfApi.{step}
+def removed(api, repo_id, *given, **options):
+    HfApi.{step} = real
+    api.delete_branch(repo_id, branch=publishing.branch_of(uploads), repo_type="dataset")
+    return real(api, repo_id, *given, **options)
+HfApi.{step} = removed
+answer = [send(), send()]
+""")  # fmt: skip
+    if step == "delete_branch":
+        assert answer == [20_000, 0]
+    else:
+        assert answer[0].startswith("PushError: Somebody else finished this publication"), answer
+        assert "Run the same command again" in answer[0]
+        assert answer[1] == 20_000
+    assert set(repo_of(hub_server).branches) == {"main"}
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ Standard library only and nothing of ours, so that a fault of ours can't hide on
 import hashlib
 import threading
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 
@@ -76,6 +77,7 @@ class Store:
     def __init__(self, folder: Path):
         self.folder = folder
         self.lock = threading.RLock()
+        self.age = timedelta(0)  # of commits that are made
         self.repos: dict[tuple[str, str], Repo] = {}
         self.lfs: dict[str, Blob] = {}
         (folder / "blobs").mkdir(parents=True, exist_ok=True)
@@ -143,7 +145,7 @@ class Store:
         listing = "".join(f"{path} {files[path].oid}\n" for path in sorted(files))
         number = len(repo.commits)
         text = f"{repo.kind} {repo.id} {number} {parent} {title} {message}\n{listing}"
-        date = f"2024-01-01T{number // 3600 % 24:02}:{number // 60 % 60:02}:{number % 60:02}.000Z"
+        date = f"{datetime.now(UTC) - self.age:%Y-%m-%dT%H:%M:%S.000Z}"
         sha = hashlib.sha1(text.encode()).hexdigest()
         commit = Commit(sha, parent, title, message, date, dict(files))
         repo.commits[sha] = commit
