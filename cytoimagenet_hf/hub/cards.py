@@ -33,8 +33,8 @@ from cytoimagenet_hf.hub._generated import (
     generated_parts,
     generated_sha256,
     line_feeds,
-    marks,
     prose_sha256,
+    with_parts,
 )
 from cytoimagenet_hf.hub.licenses import terms_of
 from cytoimagenet_hf.schema import TERMS, embedding_features, features
@@ -51,6 +51,7 @@ __all__ = [
     "content_fingerprint",
     "generated_parts",
     "generated_sha256",
+    "keep_prose",
     "line_feeds",
     "prose_sha256",
     "refresh_card",
@@ -98,18 +99,22 @@ def refresh_card(card: str, facts: CardFacts) -> str:
     Raises:
         ValueError: `card` lacks a generated part or its marks are broken.
     """
-    new = generated_parts(render_card(facts))
-    old = generated_parts(card)
+    return keep_prose(card, render_card(facts))
+
+
+def keep_prose(card: str, other: str) -> str:
+    """Return `card` with the generated parts of another; its prose and added YAML are kept.
+
+    Raises:
+        ValueError: `card` lacks a generated part or its marks are broken.
+    """
+    new, old = generated_parts(other), generated_parts(card)
     if missing := sorted(new.keys() - old.keys()):
         raise ValueError(
             f"The card lacks the generated part {', '.join(missing)}; make it anew without keeping "
             f"its prose, or put the marks back."
         )
-    kept = line_feeds(card)
-    for name, body in old.items():
-        before, after = marks(name)
-        kept = kept.replace(before + body + after, before + new.get(name, body) + after, 1)
-    return kept
+    return with_parts(card, new)
 
 
 def _check(facts: CardFacts) -> None:

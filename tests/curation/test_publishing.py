@@ -256,6 +256,20 @@ def test_prose_edited_on_the_hub_stays(hub_server, folder):
     assert stored(hub_server)["README.md"] == card
 
 
+def test_yaml_that_the_owner_added_on_the_hub_stays(hub_server, folder, tmp_path):
+    """A prompt for access and languages outlive a publication, and are no finding of `verify`."""
+    publish(hub_server, f"{str(folder)!r}")
+    repo, store = repo_of(hub_server), hub_server.store
+    added = b"extra_gated_prompt: Who are you?\nlanguage:\n- en\n"
+    card = stored(hub_server)["README.md"].replace(b"---\n", b"---\n" + added, 1)
+    store.commit(repo, "main", {"summary": "edit"}, [("put", "README.md", store.blob(card))])
+    (done,) = publish(hub_server, f"{str(folder)!r}")
+    assert "error" not in done
+    found = stored(hub_server)
+    assert added in found["README.md"]
+    assert verify(put(tmp_path / "there", found), workers=0).findings == ()
+
+
 def test_other_build_replaces_only_when_told(hub_server, folder, mixed):
     """Its shards are named with their size; tags keep the old state, whatever main becomes."""
     publish(hub_server, f"{str(folder)!r}, tag='v1.0'")

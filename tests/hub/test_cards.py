@@ -8,6 +8,7 @@ import yaml
 from huggingface_hub import DatasetCard
 
 from cytoimagenet_hf import schema
+from cytoimagenet_hf.hub._generated import KEYS
 from cytoimagenet_hf.hub.cards import (
     CardFacts,
     LabelFacts,
@@ -15,6 +16,7 @@ from cytoimagenet_hf.hub.cards import (
     SourceFacts,
     generated_parts,
     generated_sha256,
+    prose_sha256,
     refresh_card,
     render_card,
 )
@@ -316,6 +318,57 @@ def test_refresh_keeps_prose_and_renews_facts():
     fresh = refresh_card(old, newer)
     assert "## What to beware of" in fresh
     assert generated_parts(fresh) == generated_parts(render_card(newer))
+
+
+ADDED = """\
+extra_gated_prompt: |-
+  Tell who you are:
+
+  configs: and why
+language:
+- en
+- de
+"""
+
+
+@pytest.mark.parametrize("at", ["---\n", "configs:\n"])
+def test_refresh_keeps_what_an_owner_added_to_the_yaml(at):
+    """Keys that no build writes are prose: kept, part of its hash alone, wherever they stand."""
+    plain = render_card(facts(appended=True))
+    card = plain.replace(at, f"{at}{ADDED}" if at == "---\n" else f"{ADDED}{at}", 1)
+    assert generated_sha256(card) == generated_sha256(plain)
+    assert prose_sha256(card) != prose_sha256(plain)
+    newer = facts(fingerprint="11ff")
+    fresh = refresh_card(card, newer)
+    front_matter = yaml.safe_load(fresh.split("---\n")[1])
+    assert front_matter["extra_gated_prompt"] == "Tell who you are:\n\nconfigs: and why"
+    assert front_matter["language"] == ["en", "de"]
+    assert "dataset_info" not in front_matter  # ours, and not written any more
+    assert generated_parts(fresh) == generated_parts(render_card(newer))
+    assert prose_sha256(fresh) == prose_sha256(card)
+    assert refresh_card(fresh, newer) == fresh
+
+
+def test_yaml_of_a_card_is_under_names_that_are_known_as_ours():
+    """Else a refresh would take what a build wrote for an owner's."""
+    mixed = [source(), source(name="b", license="CC BY 4.0")]
+    written = [facts(), facts(sources=mixed, hub_id="lab/cells", appended=True)]
+    assert {key for one in written for key in front(render_card(one))} == KEYS
+
+
+@pytest.mark.parametrize(
+    "added",
+    ['"configs": []\n', "configs : []\n", "<<: {configs: []}\n", "? configs\n: []\n", "x: [\n",
+     "x: 1\u2028configs: []\n"],
+)  # fmt: skip
+def test_added_yaml_can_t_stand_for_ours(added):
+    """What would declare other files in a form that is hard to see is refused, or in the hash."""
+    card = render_card(facts())
+    forged = card.replace("\n---\n", f"\ndoi: x\n{added}---\n", 1)
+    with pytest.raises(ValueError, match="can't be told apart"):
+        generated_parts(forged)
+    twice = card.replace("\n---\n", "\ndoi: x\nconfigs: []\n---\n", 1)
+    assert generated_sha256(twice) != generated_sha256(card)
 
 
 def test_refresh_of_a_card_without_a_part_is_refused():
