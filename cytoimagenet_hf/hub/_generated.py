@@ -59,11 +59,26 @@ def prose_sha256(card: str) -> str:
     Raises:
         ValueError: as `generated_parts`.
     """
-    prose = with_parts(card, dict.fromkeys(generated_parts(card), ""))
+    prose = _with_parts(card, dict.fromkeys(generated_parts(card), ""))
     return hashlib.sha256(prose.encode()).hexdigest()
 
 
-def with_parts(card: str, parts: Mapping[str, str]) -> str:
+def keep_prose(card: str, other: str) -> str:
+    """Return `card` with the generated parts of another; its prose and added YAML are kept.
+
+    Raises:
+        ValueError: `card` lacks a generated part or its marks are broken.
+    """
+    new, old = generated_parts(other), generated_parts(card)
+    if missing := sorted(new.keys() - old.keys()):
+        raise ValueError(
+            f"The card lacks the generated part {', '.join(missing)}; make it anew without keeping "
+            f"its prose, or put the marks back."
+        )
+    return _with_parts(card, new)
+
+
+def _with_parts(card: str, parts: Mapping[str, str]) -> str:
     """Return a card with other bodies of generated parts; what was added to its YAML comes last.
 
     Raises:

@@ -32,9 +32,9 @@ from cytoimagenet_hf.hub._folders import content_fingerprint
 from cytoimagenet_hf.hub._generated import (
     generated_parts,
     generated_sha256,
+    keep_prose,
     line_feeds,
     prose_sha256,
-    with_parts,
 )
 from cytoimagenet_hf.hub.licenses import terms_of
 from cytoimagenet_hf.schema import TERMS, embedding_features, features
@@ -51,7 +51,6 @@ __all__ = [
     "content_fingerprint",
     "generated_parts",
     "generated_sha256",
-    "keep_prose",
     "line_feeds",
     "prose_sha256",
     "refresh_card",
@@ -100,21 +99,6 @@ def refresh_card(card: str, facts: CardFacts) -> str:
         ValueError: `card` lacks a generated part or its marks are broken.
     """
     return keep_prose(card, render_card(facts))
-
-
-def keep_prose(card: str, other: str) -> str:
-    """Return `card` with the generated parts of another; its prose and added YAML are kept.
-
-    Raises:
-        ValueError: `card` lacks a generated part or its marks are broken.
-    """
-    new, old = generated_parts(other), generated_parts(card)
-    if missing := sorted(new.keys() - old.keys()):
-        raise ValueError(
-            f"The card lacks the generated part {', '.join(missing)}; make it anew without keeping "
-            f"its prose, or put the marks back."
-        )
-    return with_parts(card, new)
 
 
 def _check(facts: CardFacts) -> None:

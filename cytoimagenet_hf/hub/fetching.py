@@ -21,7 +21,8 @@ from cytoimagenet_hf.hub._folders import (
     read_sums,
     remember_folder,
 )
-from cytoimagenet_hf.hub.places import REPO_ID, Place, on_hub
+from cytoimagenet_hf.hub._generated import keep_prose, prose_sha256
+from cytoimagenet_hf.hub.places import REPO_ID, CacheOpener, Place, on_hub
 
 CARD, SUMS = "README.md", "SHA256SUMS"
 MARKER = ".cytoimagenet-pull.json"  # in a folder while it is half pulled: says from which id
@@ -68,7 +69,8 @@ def checked(place: Place, config: str, *, streaming: bool, also: Sequence[str] =
 
     Raises:
         ValueError: streaming reads files in part, so there is nothing to hash; or unknown config.
-        DatasetNotAvailableError: a file is absent or other than SHA256SUMS tells.
+        DatasetNotAvailableError: a file is absent or other than SHA256SUMS tells, or there are no
+            such sums.
     """
     if streaming:
         raise ValueError("verify hashes whole files, and streaming reads parts: leave one of them.")
@@ -84,6 +86,11 @@ def checked(place: Place, config: str, *, streaming: bool, also: Sequence[str] =
         folder = _fetch(place, [CARD, SUMS, *paths])
         detail = f"{place.where}, commit {place.commit}, fetched and compared with {SUMS}"
         place = replace(place, kind="cache", where=folder.absolute().as_posix(), detail=detail)
+    if not sums:
+        raise DatasetNotAvailableError(_no_sums(place))
+    if place.kind == "cache":
+        for path in paths:
+            CacheOpener(folder)(path).close()  # tells what was never fetched
     _compare(folder, {path: sums.get(path, "") for path in paths})
     return place
 
@@ -111,6 +118,7 @@ def pull(place: Place, to: Path, *, progress: Progress) -> Pulled:
     """Fetch a data set from the Hub into a folder, without a second copy in the Hub's cache.
 
     A pull that was broken off goes on where it was: files that are there whole aren't sent again.
+    Prose that was written into the folder's card stays.
 
     Args:
         place: on the Hub.
@@ -121,15 +129,17 @@ def pull(place: Place, to: Path, *, progress: Progress) -> Pulled:
         What was done.
 
     Raises:
-        BuildError: `to` holds something else.
+        BuildError: `to` holds something else, or a card whose marks are broken.
         DatasetNotAvailableError: the Hub can't be reached, or sent other bytes than promised.
     """
     card = _fetch(place, [CARD, SUMS])
     sums = read_sums(card / SUMS)
     _check_sums(place, sums)
-    _check_target(place, to, sums)  # until here nothing in the folder was touched
+    _check_target(place, to, sums)
+    edited = _edited_card(to, (card / CARD).read_text(encoding="utf-8"))
+    # Until here nothing in the folder was touched.
     progress.start("pull", len(sums), "file")
-    files.write_json(to / MARKER, {"repo": place.where})
+    files.write_json(to / MARKER, {"repo": place.where, "edited": edited})
     files.forget(to / CARD)  # comes last again: a folder without card isn't served
     sent = 0
     for path, sum_ in sorted(sums.items()):
@@ -138,6 +148,13 @@ def pull(place: Place, to: Path, *, progress: Progress) -> Pulled:
         progress.step(1, path if size else f"{path}: there")
     for path in (SUMS, CARD):
         _fetch_file(place, path, to)
+    if edited:
+        card_now = (to / CARD).read_text(encoding="utf-8")
+        files.write_text(to / CARD, keep_prose(edited, card_now))
+        progress.say(
+            f"kept: prose in {CARD} that {place.where} doesn't have (to take theirs, remove "
+            f"{to / CARD} and pull again)"
+        )
     if extra := _foreign(to, sums):
         progress.say(
             f"left alone: {len(extra)} files that {place.where} doesn't have ({extra[0]} ...)"
@@ -164,6 +181,16 @@ def _release_on_hub(name: str) -> Place:
         return on_hub(repo, revision)
     except DatasetNotAvailableError as error:
         raise DatasetNotAvailableError(f"There is no folder {name}, and {error}") from None
+
+
+def _no_sums(place: Place) -> str:
+    if place.kind == "cache":
+        return (
+            f"{SUMS} was never fetched, so nothing in the local cache of the Hub ({place.where}) "
+            f"can be verified. Load with verify=True while the Hub can be reached, or leave verify "
+            f"out."
+        )
+    return f"{place.where} has no {SUMS}, so nothing in it can be verified. Build or pull it again."
 
 
 def _check_sums(place: Place, sums: Mapping[str, str]) -> None:
@@ -205,6 +232,32 @@ def _check_target(place: Place, to: Path, sums: Mapping[str, str]) -> None:
     else:
         holds = f"files that no build or pull wrote ({min(one.name for one in to.iterdir())} ...)"
     raise BuildError(f"{to} holds {holds}. Nothing was changed. Name another folder: --to.")
+
+
+def _edited_card(to: Path, new: str) -> str:
+    """Return the card of a folder if it has prose that neither its build nor the new card has.
+
+    That of a pull that was broken off is in the marker.
+
+    Raises:
+        BuildError: marks are broken, so that its prose can't be told from the rest.
+    """
+    marker, build = (files.read_json(to / name) for name in (MARKER, "build.json"))
+    if not (to / CARD).is_file():
+        return str(marker.get("edited", "")) if isinstance(marker, dict) else ""
+    old = (to / CARD).read_text(encoding="utf-8")
+    known = build.get("prose_sha256") if isinstance(build, dict) else None
+    try:
+        prose = prose_sha256(old)
+        if prose == known or prose == prose_sha256(new):
+            return ""
+        keep_prose(old, new)
+    except ValueError as error:
+        raise BuildError(
+            f"{to / CARD} was edited by hand, and its prose can't be joined with the card on the "
+            f"Hub: {error} Nothing was changed. Move the file away and pull again."
+        ) from None
+    return old
 
 
 def _bring(place: Place, path: str, sum_: str, to: Path) -> int:

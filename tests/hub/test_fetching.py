@@ -16,9 +16,11 @@ PULL = """
 from pathlib import Path
 from cytoimagenet_hf.curation.progress import Silent
 from cytoimagenet_hf.hub import fetching, places
+class Loud(Silent):
+    def say(self, text): print(text)
 def pull(to, revision=None):
     try:
-        done = fetching.pull(places.on_hub("lab/cells", revision), Path(to), progress=Silent())
+        done = fetching.pull(places.on_hub("lab/cells", revision), Path(to), progress=Loud())
     except Exception as error:
         return {"error": f"{type(error).__name__}: {error}"}
     return {"files": done.files, "bytes": done.bytes, "sent": done.sent_bytes}
@@ -184,6 +186,47 @@ def test_path_that_leaves_the_folder_is_refused_first(hub, folder, tmp_path, pat
     assert contents(to) == contents(folder)
 
 
+@pytest.mark.parametrize("broken_off", [False, True])
+def test_prose_written_into_a_pulled_card_stays(hub, folder, tmp_path, broken_off):
+    """With the new generated parts; also over a break. One without edits is the Hub's."""
+    to = tmp_path / "cytoimagenet"
+    code = f"{PULL}\nanswer = pull({str(to)!r})"
+    run_client(hub, code)
+    card = to / "README.md"
+    old = card.read_text("utf-8")
+    card.write_text(f"{old}\n## Mine\n", "utf-8")
+    path = next((to / "data" / "small").iterdir())
+    path.unlink()
+    if broken_off:
+        fault = hub.fail(f"GET .*{path.name}", status=500, times=50)
+        assert "can't be fetched" in run_client(hub, code).answer["error"]
+        hub.faults.remove(fault)
+        assert not card.exists()
+    store = hub.store
+    theirs = old.replace("## Known limits", "## Beware")
+    changes = [("put", "README.md", store.blob(theirs.encode()))]
+    store.commit(store.repo("datasets", "lab/cells"), "main", {"summary": "edit"}, changes)
+    told = run_client(hub, code)
+    assert told.answer["sent"] > 0
+    assert card.read_text("utf-8") == f"{old}\n## Mine\n"
+    assert "kept: prose in README.md that lab/cells doesn't have" in told.output
+    card.unlink()
+    assert "kept" not in run_client(hub, code).output
+    assert card.read_text("utf-8") == theirs
+
+
+def test_card_with_broken_marks_is_not_pulled_over(hub, tmp_path):
+    """Its prose can't be told from the rest, so it is left as it is, and the way out is told."""
+    to = tmp_path / "cytoimagenet"
+    code = f"{PULL}\nanswer = pull({str(to)!r})"
+    run_client(hub, code)
+    card = to / "README.md"
+    card.write_text(card.read_text("utf-8").replace("<!-- /generated:code -->\n", ""), "utf-8")
+    before = contents(to)
+    assert "Move the file away and pull again" in run_client(hub, code).answer["error"]
+    assert contents(to) == before
+
+
 OFFLINE = """
 import cytoimagenet_hf
 def rows(name, **options):
@@ -202,6 +245,17 @@ def test_verified_config_loads_offline(hub):
     assert offline == online > 0
     assert selected.startswith("DatasetNotAvailableError: Config metadata is not whole"), selected
     assert "data/metadata/train" in selected
+
+
+def test_verify_offline_names_what_was_never_fetched(hub):
+    """Sums or shards that aren't in the cache are no damage."""
+    run_client(hub, f'{OFFLINE}\nanswer = rows("tiny")')
+    code = f'{OFFLINE}\nanswer = rows("tiny", verify=True)'
+    told = run_client(hub, code, HF_HUB_OFFLINE="1").answer
+    assert told.startswith("DatasetNotAvailableError: SHA256SUMS was never fetched"), told
+    run_client(hub, f'{OFFLINE}\nanswer = rows("small", verify=True)')
+    told = run_client(hub, code.replace("tiny", "default"), HF_HUB_OFFLINE="1").answer
+    assert told.startswith("DatasetNotAvailableError: Config default is not whole"), told
 
 
 def test_main_that_moved_meanwhile_is_told(hub):
