@@ -39,8 +39,10 @@ def table_source(
 ) -> Source:
     """Make a source of a table; its `fields` wants the images' folder as root.
 
-    A record's id is by default its path, with the box where there is one. Its group is by default
-    the image for boxes, else the well on its plate, else the field. Blank cells say nothing.
+    A record's id is by default its path, with page and series where the table has those columns,
+    and the box where there is one: planes of one picture need an id and a stain each. Its group is
+    by default the image for boxes, else the well on its plate, else the field, else the image for
+    pages. Blank cells say nothing.
     Values are split at "|" and left as written; the catalog brings them to one spelling.
 
     Args:
@@ -227,17 +229,30 @@ def _modality(line: _Line) -> str:
 
 
 def _key(line: _Line, plane: Plane) -> str:
-    """Make the key of a row: its id, else the path and the box."""
+    """Make the key of a row: its id, else the path, the page and the box."""
     if text := line.text("id"):
         if key := make_key(*text.split("/")):
             return key
         raise line.error("id", f"{text!r} names nothing.")
-    return make_key(plane.path, "-".join(map(str, plane.box)) if plane.box else "")
+    box = "-".join(map(str, plane.box)) if plane.box else ""
+    return make_key(plane.path, _page(line), box)
+
+
+def _page(line: _Line) -> str:
+    """Tell a row without id from others of its file: "page-2-series-0", of the columns there."""
+    there = [ours for ours in ("page", "series") if ours in line.theirs and not line.text("id")]
+    return "-".join(f"{ours}-{line.number(ours)}" for ours in there)
 
 
 def _add(record: _Record, line: _Line, planes: list[Plane]) -> None:
     """Add a row to its record, unless it contradicts an earlier row or repeats a plane."""
     earlier = f"line {record.first.row.line} of the same id"
+    texts = {ours: line.text(ours) for ours in _OF_RECORD} | {"modality": _modality(line)}
+    for ours, text in texts.items():
+        said = record.texts.get(ours, "")
+        if text and said and set(_values(text)) != set(_values(said)):
+            raise line.error(ours, f"{text!r} contradicts {said!r} on {earlier}.")
+        record.texts[ours] = said or text
     for plane in planes:
         where = (plane.path, plane.page, plane.series)
         if where in [(one.path, one.page, one.series) for one in record.planes]:
@@ -248,13 +263,14 @@ def _add(record: _Record, line: _Line, planes: list[Plane]) -> None:
             )
         if record.planes and plane.box != record.planes[0].box:
             raise line.error("x_min", f"the box differs from {earlier}.")
+        is_blank = "path" in line.theirs and not line.text("stain")
+        if record.planes and (is_blank or plane.stain in [one.stain for one in record.planes]):
+            raise line.error(
+                "stain",
+                f"{line.text('stain')!r} is blank or repeats one of {earlier}. Planes of one "
+                f"picture need a stain each; rows of other pictures need another id.",
+            )
         record.planes.append(plane)
-    texts = {ours: line.text(ours) for ours in _OF_RECORD} | {"modality": _modality(line)}
-    for ours, text in texts.items():
-        said = record.texts.get(ours, "")
-        if text and said and set(_values(text)) != set(_values(said)):
-            raise line.error(ours, f"{text!r} contradicts {said!r} on {earlier}.")
-        record.texts[ours] = said or text
     record.blank += [
         ours.removeprefix(CHANNEL)
         for ours in line.theirs
@@ -275,7 +291,8 @@ def _field_of_view(name: str, key: str, record: _Record, folder: SourceFolder) -
     refusal = ("missing channel", ", ".join(record.blank)) if record.blank else None
     if absent:
         refusal = ("missing file", absent[0])
-    image = record.planes[0].path if record.planes[0].box else ""
+    is_page = _page(record.first) and not (texts["well"] or texts["field"])
+    image = record.planes[0].path if record.planes[0].box or is_page else ""
     return FieldOfView(
         source=name,
         key=key,

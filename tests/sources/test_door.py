@@ -113,6 +113,27 @@ def test_rows_of_one_id_add_planes_and_may_leave_cells_blank(tmp_path):
     assert one.annotations == {"organism": ("human",)}
 
 
+def test_pages_without_id_are_records_of_their_own(tmp_path):
+    """Three pages of one file aren't summed into one picture; the file holds them together."""
+    text = "path,page,cell_type\na.tif,0,hela\na.tif,1,u2os\na.tif,2,\nb.tif,0,\n"
+    records, _ = opened(tmp_path, text)
+    keys = ["a.tif/page-0", "a.tif/page-1", "a.tif/page-2", "b.tif/page-0"]
+    assert [one.key for one in records] == keys
+    assert [len(one.planes) for one in records] == [1, 1, 1, 1]
+    assert [one.group for one in records] == ["a.tif"] * 3 + ["b.tif"]
+    assert records[0].field_id != records[1].field_id
+
+
+def test_keys_of_pages_say_what_the_table_says(tmp_path):
+    """Page, series and box, each where there is such a column; an id stands for all of them."""
+    text = "id,path,page,series,well\n,a.tif,1,2,A01\nx,a.tif,0,0,A01\n"
+    records, _ = opened(tmp_path, text)
+    assert [one.key for one in records] == ["a.tif/page-1-series-2", "x"]
+    assert {one.group_id for one in records} == {"my_table/A01"}
+    boxed = "path,series,x_min,y_min,x_max,y_max\na.tif,3,0,0,9,9\n"
+    assert [one.key for one in opened(tmp_path, boxed)[0]] == ["a.tif/series-3/0-0-9-9"]
+
+
 def test_groups_default_to_image_well_or_field(tmp_path):
     """A box belongs to its image, a well to its plate, anything else to its field."""
     boxed, _ = opened(
@@ -191,8 +212,18 @@ def test_names_that_leave_the_folder_are_refused(tmp_path, path):
         ("id,path\n/,a.tif\n", r":2: column 'id': '/' names nothing"),
         ("id,channel:dna\nx,\n", r":2: no channel has a path"),
         ("path,modality\na.tif,xray\n", r":2: column 'modality': 'xray' is none of fluorescence"),
+        ("id,path\nx,a.tif\nx,b.tif\n", r":3: column 'stain': '' is blank or .*another id"),
+        (
+            "id,path,stain,modality\nx,a.tif,dna,fluorescence\nx,b.tif,,\n",
+            r":3: column 'stain': '' is blank .*line 2",
+        ),
+        (
+            "id,path,page,stain\nx,a.tif,0,dna\nx,a.tif,1,er\nx,a.tif,2,dna\n",
+            r":4: column 'stain': 'dna' is blank or repeats one of line 2 .* need a stain each",
+        ),
         ("id,path\nx,a.tif\nx,a.tif\n", r":3: column 'path': 'a.tif' page 0 repeats .*line 2"),
         ("path\na.tif\na.tif\n", r":3: column 'path': .*repeats"),
+        ("channel:dna,channel:er\na.tif,a.tif\n", r":2: column 'path': 'a.tif' page 0 repeats"),
         ("id,channel:dna\nx,a.tif\nx,b.tif\n", r":3: column 'id': 'x' stands on line 2 already"),
         (
             "id,path,organism\nx,a.tif,human\nx,b.tif,mouse\n",
