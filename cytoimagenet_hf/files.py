@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from cytoimagenet_hf.errors import BuildError, DiskError
 
 _PART = ".part"  # ending of half-written files, behind the number of the process that writes
 HALF_WRITTEN = re.compile(rf"(?<=[^/])\.\d+{re.escape(_PART)}$")
+_DETOURS = 16  # a folder is listed so often over several links
 
 
 @contextlib.contextmanager
@@ -102,24 +104,32 @@ def walk(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
     """Yield (path relative to `folder` with `/`, stat) of each regular file, sorted by path.
 
     Hidden files and folders are passed over (`.htaccess` and `.DS_Store` lie in real archives).
-    Links to files are followed, as data roots are often made of them; links to folders too, each
-    real folder once, so that a loop of links ends.
+    Links to files are followed, as data roots are often made of them; links to folders too, under
+    each of their names, but never into a folder that the path has passed already, so that a loop
+    of links ends. Paths over several links lead into one folder `_DETOURS` times at most: folders
+    full of links to each other have more paths than anybody could list.
     """
-    yield from sorted(_files(folder, "", {folder.resolve()}), key=lambda found: found[0])
+    found = _files(folder, "", (folder.resolve(),), 0, Counter())
+    yield from sorted(found, key=lambda one: one[0])
 
 
-def _files(folder: Path, prefix: str, seen: set[Path]) -> Iterator[tuple[str, os.stat_result]]:
+def _files(
+    folder: Path, prefix: str, passed: tuple[Path, ...], links: int, detours: Counter[Path]
+) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield what `walk` does, below a path that has `passed` real folders and so many `links`."""
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda one: one.name):
             if entry.name.startswith(".") or _leads_nowhere(entry):
                 continue
             if entry.is_dir():
-                if entry.is_symlink():
-                    real = Path(entry.path).resolve()
-                    if real in seen:
-                        continue
-                    seen.add(real)
-                yield from _files(Path(entry.path), f"{prefix}{entry.name}/", seen)
+                is_link = entry.is_symlink()
+                real = Path(entry.path).resolve() if is_link else passed[-1] / entry.name
+                over = links + is_link
+                if real in passed or (over > 1 and detours[real] == _DETOURS):
+                    continue
+                detours[real] += over > 1
+                path = f"{prefix}{entry.name}/"
+                yield from _files(Path(entry.path), path, (*passed, real), over, detours)
             elif entry.is_file():
                 yield prefix + entry.name, entry.stat()
 

@@ -229,18 +229,38 @@ def test_links_are_followed(tmp_path):
     }
 
 
+def test_two_links_to_one_folder_are_two_folders(tmp_path):
+    """Its files are there under both names, and under its own."""
+    touch(tmp_path, "pg/a.tif")
+    (tmp_path / "ln").mkdir()
+    for name in ("plate1", "plate2"):
+        link(tmp_path / "ln" / name, "../pg", folder=True)
+    assert listed(tmp_path / "ln") == ["plate1/a.tif", "plate2/a.tif"]
+    assert listed(tmp_path) == ["ln/plate1/a.tif", "ln/plate2/a.tif", "pg/a.tif"]
+
+
 def test_loops_of_links_end(tmp_path):
-    """Links to the root, to a parent of it and to each other are entered once at most."""
+    """No path passes a folder twice: links to the root, to its parent and to each other end."""
     touch(tmp_path, "root/a/x", "root/b/y")
     root = tmp_path / "root"
     link(root / "a" / "up", root, folder=True)
     link(root / "a" / "over", root / "b", folder=True)
     link(root / "b" / "back", root / "a", folder=True)
     link(root / "b" / "far", tmp_path, folder=True)
-    found = listed(root)
-    assert {"a/x", "b/y"} <= set(found)
-    assert len(found) == len(set(found)) < 30
-    assert max(path.count("/") for path in found) < 10
+    assert listed(root) == ["a/over/y", "a/x", "b/back/x", "b/y"]
+
+
+def test_folders_full_of_links_to_each_other_are_listed_soon(tmp_path):
+    """Ten such folders have ten million paths; each is there by its name and over any one link."""
+    names = [f"f{at}" for at in range(10)]
+    touch(tmp_path, *(f"{name}/x" for name in names))
+    for name in names:
+        for other in names:
+            link(tmp_path / name / f"to_{other}", tmp_path / other, folder=True)
+    found = listed(tmp_path)
+    assert {f"{name}/x" for name in names} < set(found)
+    assert {f"{a}/to_{b}/x" for a in names for b in names if a != b} < set(found)
+    assert len(found) == 10 + 90 + 10 * files._DETOURS
 
 
 def test_links_that_lead_nowhere_are_passed_over(tmp_path):
