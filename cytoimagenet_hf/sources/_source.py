@@ -132,7 +132,10 @@ class SourceFolder:
 
     @property
     def paths(self) -> list[str]:
-        """Relative paths of all files under the root, sorted; the disk is read once."""
+        """Relative paths of all files under the root, sorted; the disk is read once.
+
+        Names that are no UTF-8 are in the report only: neither ids nor tables can hold them.
+        """
         return list(self._listing)
 
     @property
@@ -169,7 +172,9 @@ class SourceFolder:
 
     @functools.cached_property
     def _listing(self) -> dict[str, None]:
-        return dict.fromkeys(path for path in self._files if not _is_mark(path))
+        return dict.fromkeys(
+            path for path in self._files if not _is_mark(path) and _shown(path) == path
+        )
 
     def match(self, pattern: str) -> list[re.Match[str]]:
         """Match whole relative paths against `pattern`, in path order; the hits count as used."""
@@ -179,11 +184,19 @@ class SourceFolder:
         return hits
 
     def use(self, path: str) -> bool:
-        """Say whether the file is there, and count it as used."""
-        there = path in self._listing
+        """Say whether the file is there, and count it as used; a hidden one must be named so."""
+        there = path in self._listing or self._is_hidden(path)
         if there:
             self._used.add(path)
         return there
+
+    def _is_hidden(self, path: str) -> bool:
+        """Say whether a file that no listing shows lies in the root, links followed."""
+        parts = path.split("/")
+        if ".." in parts or not any(part.startswith(".") for part in parts):
+            return False
+        real = (self.root / path).resolve()
+        return real.is_file() and real.is_relative_to(self.root.resolve())
 
     def table(self, name: str) -> Path | None:
         """Find a table by its name (also `.gz`, `.xz`, also in `--tables`); None if it is absent.
@@ -229,21 +242,23 @@ class SourceFolder:
     def report(self) -> dict[str, object]:
         """Count files used and unused (by folder and ending, with examples), and absent names."""
         unused: dict[str, list[str]] = defaultdict(list)
-        for path in self.paths if self.root.is_dir() else ():
-            if path not in self._used:
+        for path in self._files if self.root.is_dir() else ():
+            if _shown(path) != path:
+                unused["names that are not UTF-8 (rename them)"].append(path)
+            elif path in self._listing and path not in self._used:
                 parent, _, leaf = path.rpartition("/")
                 unused[f"{parent.split('/')[0] or '.'}/*{Path(leaf).suffix}"].append(path)
         return {
             "used": len(self._used),
             "unused": {
-                kind: {"count": len(paths), "examples": paths[:EXAMPLES]}
+                kind: {"count": len(paths), "examples": list(map(_shown, paths[:EXAMPLES]))}
                 for kind, paths in sorted(unused.items())
             },
             "absent": {
-                what: {"count": len(names), "examples": names[:EXAMPLES]}
+                what: {"count": len(names), "examples": list(map(_shown, names[:EXAMPLES]))}
                 for what, names in sorted(self.absent.items())
             },
-            "notes": list(self.notes),
+            "notes": list(map(_shown, self.notes)),
         }
 
     def nothing_matched(self, layout: str) -> SourceNotFoundError:
@@ -254,6 +269,11 @@ class SourceFolder:
             f"{layout} (first one seen: {first}). Unpack the source's archives there, or pass "
             f"another --data-root."
         )
+
+
+def _shown(name: str) -> str:
+    """Write a name as text that a report can hold; bytes that are no UTF-8 become escapes."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _is_mark(path: str) -> bool:

@@ -1,5 +1,7 @@
 """Tests of records, keys, and the folder that reports what was not used."""
 
+import os
+import sys
 import unicodedata
 
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 
 from cytoimagenet_hf import sources
 from cytoimagenet_hf.errors import SourceNotFoundError
+from cytoimagenet_hf.files import write_json
 from cytoimagenet_hf.schema import SIMULATED_MARK
 from cytoimagenet_hf.sources import FieldOfView, SourceFolder, group_channels, make_key
 from tests.sources.raw import folder_of
@@ -105,6 +108,39 @@ def test_the_report_counts_what_was_used_and_what_not(tmp_path):
         "absent": {"file": {"count": 1, "examples": ["x/d.tif"]}},
         "notes": ["a remark"],
     }
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are text on this system")
+def test_names_that_are_no_utf8_are_reported_and_never_offered(tmp_path):
+    """One name in Latin-1 costs itself: no pattern gives it, and a report in UTF-8 shows it."""
+    folder = folder_of(tmp_path, "s", ["x/a.tif"])
+    name = os.fsdecode(b"x/caf\xe9.tif")
+    (folder.root / name).write_bytes(b"")
+    assert [hit.string for hit in folder.match(r".*\.tif")] == ["x/a.tif"]
+    assert not folder.use(name)
+    folder.miss("file", name)
+    folder.note(name)
+    report = folder.report()
+    kind = "names that are not UTF-8 (rename them)"
+    shown = r"x/caf\udce9.tif"
+    assert report["unused"] == {kind: {"count": 1, "examples": [shown]}}
+    assert report["absent"] == {"file": {"count": 1, "examples": [shown]}}
+    assert report["notes"] == [shown]
+    write_json(tmp_path / "report.json", report)
+
+
+def test_hidden_files_are_there_where_they_are_named(tmp_path):
+    """No listing shows them; a table may name those in the root, and nothing outside of it."""
+    folder = folder_of(tmp_path, "s", [".raw/a.tif", "x/.b.tif"])
+    (tmp_path / ".out").mkdir()
+    (tmp_path / ".out" / "c.tif").write_bytes(b"")
+    (folder.root / ".link").symlink_to(tmp_path / ".out")
+    assert folder.paths == []
+    assert folder.use(".raw/a.tif")
+    assert folder.use("x/.b.tif")
+    for path in (".raw", ".raw/z.tif", ".link/c.tif", "../.out/c.tif", ".raw/../../.out/c.tif"):
+        assert not folder.use(path), path
+    assert folder.report()["used"] == 2
 
 
 def test_a_pattern_must_match_the_whole_path(tmp_path):
