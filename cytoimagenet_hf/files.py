@@ -82,9 +82,12 @@ def sweep(folder: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text with bare line feeds, whole or not at all."""
+    """Write UTF-8 text with bare line feeds, whole or not at all.
+
+    Names of files that are no UTF-8 are written as escapes, which json reads as the same names.
+    """
     with replacing(path) as aside:
-        aside.write_bytes(text.encode())
+        aside.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - whatever json takes

@@ -148,6 +148,14 @@ def test_json_is_sorted_and_comes_back(tmp_path):
     assert files.read_json(tmp_path / "a.json") == {"a": "µ", "b": [1, None]}
 
 
+def test_names_that_are_no_utf8_can_be_written(tmp_path):
+    """Python gives the foreign byte of a folder's name as a lone surrogate; it comes back so."""
+    name = b"caf\xe9".decode("utf-8", "surrogateescape")
+    files.write_json(tmp_path / "a.json", {"root": name})
+    assert rb"caf\udce9" in (tmp_path / "a.json").read_bytes()
+    assert files.read_json(tmp_path / "a.json") == {"root": name}
+
+
 @pytest.mark.parametrize("data", [b"", b'{"a": 1', b"\0" * 50, b"\xff\xfe{}", b"\xc3"])
 def test_an_unfinished_json_file_is_none(tmp_path, data):
     """Cut short, zeroed or overwritten with other bytes, a note of ours counts as not there."""
