@@ -145,7 +145,7 @@ def test_no_stochastic_depth_means_none():
 
 def test_transformer_of_a_folder_sees_other_sizes(tmp_path):
     """Position embeddings of a saved model are resampled to the size of the run."""
-    values = {"model": "test_vit", "pretrained": False, "image_size": 32}
+    values = {"model": "vit_tiny_patch16_224", "pretrained": False, "image_size": 32}
     source = TrainConfig(**values)
     save_model(build_model(source, ["a"]), tmp_path, classes=["a"], config=source)
     config = TrainConfig(model=f"local-dir:{tmp_path}", image_size=64)
