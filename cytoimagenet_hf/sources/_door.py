@@ -39,10 +39,10 @@ def table_source(
 ) -> Source:
     """Make a source of a table; its `fields` wants the images' folder as root.
 
-    A record's id is by default its path, with page and series where the table has those columns,
-    and the box where there is one: planes of one picture need an id and a stain each. Its group is
-    by default the image for boxes, else the well on its plate, else the field, else the image for
-    pages. Blank cells say nothing.
+    A record's id is by default its path, the series and, unless the row names a stain, the page
+    (where the table has those columns), and the box where there is one: pages of one file with a
+    stain each are one picture, as are rows of one id. Its group is by default the image for boxes,
+    else the well on its plate, else the field, else the image for pages. Blank cells say nothing.
     Values are split at "|" and left as written; the catalog brings them to one spelling.
 
     Args:
@@ -239,8 +239,14 @@ def _key(line: _Line, plane: Plane) -> str:
 
 
 def _page(line: _Line) -> str:
-    """Tell a row without id from others of its file: "page-2-series-0", of the columns there."""
-    there = [ours for ours in ("page", "series") if ours in line.theirs and not line.text("id")]
+    """Tell a row without id from others of its file: "page-2-series-0", of the columns there.
+
+    Pages with a stain each are the channels of one picture; series are different pictures.
+    """
+    if line.text("id"):
+        return ""
+    parts = ("series",) if line.text("stain") else ("page", "series")
+    there = [ours for ours in parts if ours in line.theirs]
     return "-".join(f"{ours}-{line.number(ours)}" for ours in there)
 
 
@@ -263,12 +269,11 @@ def _add(record: _Record, line: _Line, planes: list[Plane]) -> None:
             )
         if record.planes and plane.box != record.planes[0].box:
             raise line.error("x_min", f"the box differs from {earlier}.")
-        is_blank = "path" in line.theirs and not line.text("stain")
-        if record.planes and (is_blank or plane.stain in [one.stain for one in record.planes]):
+        if line.text("stain") and plane.stain in [one.stain for one in record.planes]:
             raise line.error(
                 "stain",
-                f"{line.text('stain')!r} is blank or repeats one of {earlier}. Planes of one "
-                f"picture need a stain each; rows of other pictures need another id.",
+                f"{plane.stain!r} repeats one of {earlier}. Planes of one picture need a stain "
+                f"each; rows of other pictures need another id.",
             )
         record.planes.append(plane)
     record.blank += [

@@ -124,6 +124,21 @@ def test_pages_without_id_are_records_of_their_own(tmp_path):
     assert records[0].field_id != records[1].field_id
 
 
+def test_pages_with_a_stain_each_are_one_picture(tmp_path):
+    """Without ids, too; pages of another series are another picture."""
+    text = "path,page,series,stain\na.tif,0,0,dna\na.tif,1,0,er\na.tif,0,1,dna\na.tif,1,1,er\n"
+    records, _ = opened(tmp_path, text)
+    assert [one.key for one in records] == ["a.tif/series-0", "a.tif/series-1"]
+    assert [[plane.stain for plane in one.planes] for one in records] == [["dna", "er"]] * 2
+
+
+def test_planes_of_one_id_may_lack_stains(tmp_path):
+    """Whoever gives rows one id says that they are one picture."""
+    text = "id,path,modality\nx,a.tif,fluorescence\nx,b.tif,\nx,c.tif,fluorescence\n"
+    (one,), _ = opened(tmp_path, text)
+    assert [plane.path for plane in one.planes] == ["a.tif", "b.tif", "c.tif"]
+
+
 def test_keys_of_pages_say_what_the_table_says(tmp_path):
     """Page, series and box, each where there is such a column; an id stands for all of them."""
     text = "id,path,page,series,well\n,a.tif,1,2,A01\nx,a.tif,0,0,A01\n"
@@ -212,14 +227,13 @@ def test_names_that_leave_the_folder_are_refused(tmp_path, path):
         ("id,path\n/,a.tif\n", r":2: column 'id': '/' names nothing"),
         ("id,channel:dna\nx,\n", r":2: no channel has a path"),
         ("path,modality\na.tif,xray\n", r":2: column 'modality': 'xray' is none of fluorescence"),
-        ("id,path\nx,a.tif\nx,b.tif\n", r":3: column 'stain': '' is blank or .*another id"),
-        (
-            "id,path,stain,modality\nx,a.tif,dna,fluorescence\nx,b.tif,,\n",
-            r":3: column 'stain': '' is blank .*line 2",
-        ),
         (
             "id,path,page,stain\nx,a.tif,0,dna\nx,a.tif,1,er\nx,a.tif,2,dna\n",
-            r":4: column 'stain': 'dna' is blank or repeats one of line 2 .* need a stain each",
+            r":4: column 'stain': 'dna' repeats one of line 2 .* need a stain each",
+        ),
+        (
+            "path,page,stain\na.tif,0,dna\na.tif,1,dna\n",
+            r":3: column 'stain': 'dna' repeats one of line 2 .* another id",
         ),
         ("id,path\nx,a.tif\nx,a.tif\n", r":3: column 'path': 'a.tif' page 0 repeats .*line 2"),
         ("path\na.tif\na.tif\n", r":3: column 'path': .*repeats"),
