@@ -25,12 +25,12 @@ def load_dataset(  # noqa: PLR0913 - one call for users, all by name
     path: str | os.PathLike[str] = NAME,
     name: str | None = None,
     *,
-    split: str | None = None,
+    split: str | Sequence[str] | None = None,
     streaming: bool = False,
     revision: str | None = None,
     verify: bool = False,
     use: str = "",
-    sources: Sequence[str] = (),
+    sources: str | Sequence[str] = (),
     **kwargs: Any,  # noqa: ANN401 - passed on to datasets
 ) -> Dataset | DatasetDict | IterableDataset | IterableDatasetDict:
     """Load CytoImageNet from a folder, from where it was built or pulled, or from the Hub.
@@ -41,18 +41,19 @@ def load_dataset(  # noqa: PLR0913 - one call for users, all by name
     Args:
         path: a folder, a name ("cytoimagenet"), or an id on the Hub ("owner/name").
         name: config: default, small, tiny, metadata, commercial, commercial_small.
-        split: "train" or "validation"; None for both.
+        split: "train" or "validation", a list of them, or None for both by name; without `use` and
+            `sources` also what else `datasets` takes, as "train[:10]".
         streaming: read while iterating, without a copy in the cache of `datasets`.
         revision: branch, tag or commit on the Hub.
         verify: hash the files of the config first and compare them with SHA256SUMS; from the Hub
             they are fetched whole for it.
         use: only crops whose terms allow it: "commercial", or "sharing" of the crops.
-        sources: only crops of these, by their short names; of the shards only the row groups that
-            hold some of them are read.
+        sources: only crops of these, or of this one, by short names; of the shards only the row
+            groups that hold some of them are read.
         **kwargs: passed on to `datasets.load_dataset`.
 
     Returns:
-        What `datasets.load_dataset` returns.
+        What `datasets.load_dataset` returns: a list, too, where `split` is one.
 
     Raises:
         DatasetNotAvailableError: it is nowhere, or the place found is not whole.
@@ -68,9 +69,12 @@ def load_dataset(  # noqa: PLR0913 - one call for users, all by name
         if kwargs:
             raise ValueError(f"{next(iter(kwargs))} can't be given along with use or sources.")
         choice = selecting.Choice(
-            name=name or "default", sources=tuple(sources), use=use, split=split,
+            name=name or "default",
+            sources=(sources,) if isinstance(sources, str) else tuple(sources),
+            use=use,
+            split=split,
             streaming=streaming,
-        )  # fmt: skip
+        )
         return selecting.load_selected(*_opened(place), choice)
     import datasets
 

@@ -80,7 +80,7 @@ class Choice:
     name: str  # config
     sources: tuple[str, ...] = ()  # none: all
     use: str = ""  # one of USES; empty: any
-    split: str | None = None  # None: both
+    split: str | Sequence[str] | None = None  # None: both, by name
     streaming: bool = False  # read while iterating; else rows are copied into datasets' cache
 
 
@@ -93,7 +93,8 @@ def load_selected(opener: Opener, card: Path, choice: Choice) -> Any:  # noqa: A
         choice: what is wanted.
 
     Returns:
-        A Dataset, IterableDataset, or a dictionary of them by split.
+        A Dataset or IterableDataset; a list of them where `split` is one, and a dictionary by
+        split where it is None.
 
     Raises:
         ValueError: unknown config, split, use or source.
@@ -106,9 +107,14 @@ def load_selected(opener: Opener, card: Path, choice: Choice) -> Any:  # noqa: A
         raise ValueError(f"use is one of {', '.join(USES)}, not {choice.use!r}.")
     if name not in configs:
         raise ValueError(f"BuilderConfig {name!r} not found. Available: {sorted(configs)}")
-    splits = [split] if split else list(configs[name])
-    if unknown := [one for one in splits if one not in configs[name]]:
-        raise ValueError(f"Unknown split {unknown[0]!r}. Should be one of {list(configs[name])}.")
+    one_split = not isinstance(split, list | tuple)
+    asked = [str(one) for one in ([split] if one_split else split)] if split else []
+    if unknown := [one for one in asked if one not in configs[name]]:
+        raise ValueError(
+            f"Unknown split {unknown[0]!r}. With use or sources, split is "
+            f"{', '.join(configs[name])}, a list of them, or None."
+        )
+    splits = asked or list(configs[name])
     allowed = set(USES.get(choice.use, TERMS))
     paths_of = configs[name]
     kept = {one: [path for path in paths_of[one] if _terms(path) in allowed] for one in splits}
@@ -122,8 +128,8 @@ def load_selected(opener: Opener, card: Path, choice: Choice) -> Any:  # noqa: A
         # The build names the cache of datasets: a rebuild in place keeps names of shards.
         work = {"opener": opener, "pieces": pieces, "build": build_of(card)}
         made[one] = _dataset(work, features, one, streaming=choice.streaming)
-    if split:
-        return made[split]
+    if asked:
+        return made[asked[0]] if one_split else [made[one] for one in asked]
     return (datasets.IterableDatasetDict if choice.streaming else datasets.DatasetDict)(made)
 
 

@@ -83,6 +83,8 @@ def test_only_row_groups_with_wanted_rows_are_read(folder, monkeypatch):
         ({"sources": ["bbbc04"]}, "no source 'bbbc04'.*bbbc038, bbbc048"),
         ({"use": "fun"}, "use is one of commercial, sharing"),
         ({"use": "sharing", "split": "test"}, "Unknown split 'test'"),
+        ({"use": "sharing", "split": "train[:10]"}, r"split is train, validation, a list of them"),
+        ({"sources": SOURCE, "split": ["train", "x"]}, "Unknown split 'x'"),
         ({"use": "sharing", "name": "huge"}, "'huge' not found"),
         ({"use": "sharing", "columns": ["label"]}, "columns can't be given along"),
     ],
@@ -91,6 +93,17 @@ def test_what_there_is_not_is_named(folder, asked, message):
     """An unknown source, use, split or config says which there are."""
     with pytest.raises(ValueError, match=message):
         load_dataset(folder, **asked)
+
+
+def test_arguments_are_those_of_a_plain_load(folder):
+    """One source may be a bare name; splits a list, which gives a list, or one of `datasets`."""
+    whole = load_dataset(folder, sources=[SOURCE])
+    validation, train = load_dataset(folder, sources=SOURCE, split=["validation", "train"])
+    assert ids(train) == ids(whole["train"])
+    assert ids(validation) == ids(whole["validation"])
+    (one,) = load_dataset(folder, sources=SOURCE, split=("train",), streaming=True)
+    assert ids(one) == ids(train)
+    assert ids(load_dataset(folder, sources=SOURCE, split=datasets.Split.TRAIN)) == ids(train)
 
 
 def test_a_rebuild_in_place_is_read_again(tmp_path):
