@@ -49,6 +49,7 @@ def add_embeddings(
         about, embed = _of_file(features, dtype, config, license)
     else:
         about, embed = _of_encoder(encoder, mode, (dtype, config, license), (cache, batch, device))
+    folder = folder.resolve()  # it is swapped, so "." would be the old one afterwards
     bars = console.Bars()
     try:
         done = embeddings.add_embeddings(
@@ -62,7 +63,7 @@ def add_embeddings(
     typer.echo(
         f"{done.config}: {done.rows:,} crops, {done.dim:,} {dtype}, {done.bytes / 1e6:,.1f} MB\n"
         f"manifest sha256 {done.manifest_sha256}\n"
-        f'load: datasets.load_dataset("{folder}", "{done.config}")'
+        f'load: datasets.load_dataset("{folder.as_posix()}", "{done.config}")'
     )
 
 

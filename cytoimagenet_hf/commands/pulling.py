@@ -24,9 +24,11 @@ def pull(
         done = fetching.pull(place, to, progress=bars)
     finally:
         bars.close()
+    full = to.resolve()  # it was recorded under this name, which a link may not have
     typer.echo(
         f"{to}: {done.files} files, {done.bytes / 1e6:,.1f} MB, all as SHA256SUMS tells; "
         f"{done.sent_bytes / 1e6:,.1f} MB were transferred\n"
-        f'load: datasets.load_dataset("{to}"), or cytoimagenet_hf.load_dataset("{to.name}") '
+        f'load: datasets.load_dataset("{full.as_posix()}"), or '
+        f'cytoimagenet_hf.load_dataset("{full.name}") '
         f"from anywhere; with streaming=True nothing is copied"
     )

@@ -190,7 +190,8 @@ def _status(facts: CardFacts) -> str:
     where = (
         f"It stands on the Hub as [{facts.hub_id}](https://huggingface.co/datasets/{facts.hub_id})."
         if facts.hub_id
-        else "It is **not on the Hub yet**: it stands in the folder that holds this file."
+        else "This card is of the folder that holds it. A copy on the Hub has a card of its own, "
+        "which names the place."
     )
     lines = [held, where, _volume(facts)]
     if facts.simulated:
@@ -218,11 +219,13 @@ def _volume(facts: CardFacts) -> str:
 
 def _code(facts: CardFacts) -> str:
     split = next(iter(declared_files(facts)["default"]))
-    place = facts.hub_id or "cytoimagenet"
-    note = "" if facts.hub_id else "  # beside the folder cytoimagenet"
+    # A folder may bear any name, and be renamed; `datasets` refuses ".".
+    first, place, note = "", f'"{facts.hub_id}"', ""
+    if not facts.hub_id:
+        first, place, note = "import os\n", "os.getcwd()", "  # in the folder that holds this card"
     return (
-        "from datasets import load_dataset\n"
-        f'crops = load_dataset("{place}", split="{split}"){note}\n'
+        f"{first}from datasets import load_dataset\n"
+        f'crops = load_dataset({place}, split="{split}"){note}\n'
         'print(crops[0]["image"].size, crops.features["label"].int2str(crops[0]["label"]))'
     )
 

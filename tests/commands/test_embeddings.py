@@ -69,6 +69,14 @@ def test_file_of_features_is_joined_by_id(folder, tmp_path):
     assert verify(folder, workers=0).is_whole
 
 
+def test_printed_line_names_the_folder_in_full(folder, capsys, monkeypatch):
+    """Given as a dot, the folder has another inode than the working folder afterwards."""
+    monkeypatch.chdir(folder)
+    assert run(".", "--encoder", "intensity") == 0
+    said = capsys.readouterr().out
+    assert f'load_dataset("{folder.resolve().as_posix()}", "embeddings-intensity")' in said
+
+
 def test_file_of_other_images_is_refused(folder, tmp_path, capsys):
     """A crop without a vector is named in one line, and nothing is written."""
     write_features(features_of(folder, ids=["x#whole"]), tmp_path / "own.parquet")

@@ -114,12 +114,12 @@ def test_equal_facts_give_equal_bytes_whatever_their_order():
 
 
 def test_where_it_stands_comes_first():
-    """Until it stands on the Hub the card says so; then it names the place, also in the code."""
+    """A folder's card claims nothing of the Hub; one for the Hub names the place and loads it."""
     here = render_card(facts())
     there = render_card(facts(hub_id="lab/cells"))
-    assert "not on the Hub yet" in generated_parts(here)["status"]
-    assert 'load_dataset("cytoimagenet", split="train")' in here
-    assert "not on the Hub yet" not in there
+    assert "This card is of the folder that holds it" in generated_parts(here)["status"]
+    assert "on the Hub as" not in here
+    assert "It stands on the Hub as [lab/cells]" in generated_parts(there)["status"]
     assert 'load_dataset("lab/cells", split="train")' in there
     assert front(there)["license"] == "cc0-1.0"
 

@@ -18,6 +18,7 @@ import pytest
 
 from cytoimagenet_hf.errors import DatasetNotAvailableError
 from cytoimagenet_hf.hub._folders import remember_folder
+from cytoimagenet_hf.hub._generated import generated_parts
 from cytoimagenet_hf.hub.loading import load_dataset
 from cytoimagenet_hf.hub.places import (
     DEFAULT_REPO,
@@ -92,6 +93,16 @@ def test_plain_datasets_reads_the_folder_beside_it(tmp_path, cache, monkeypatch)
     theirs = datasets.load_dataset("cytoimagenet", split="train", **cache)
     ours = load_dataset("cytoimagenet", split="train", **cache)
     assert theirs["image_id"][:] == ours["image_id"][:]
+
+
+def test_code_of_the_card_loads_a_folder_of_any_name(tmp_path, cache, monkeypatch, capsys):
+    """Pasted in the folder, whatever it was called when the card was written, and is called now."""
+    folder = make_folder(tmp_path / "cytoimagenet").rename(tmp_path / "my cells")
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", cache["cache_dir"])
+    code = generated_parts((folder / "README.md").read_text("utf-8"))["code"]
+    exec(code.removeprefix("```python\n").removesuffix("```\n"), {})
+    assert capsys.readouterr().out.endswith("nucleus\n")
 
 
 def test_unknown_config_and_split_are_named_by_datasets(tmp_path, cache):
