@@ -31,6 +31,9 @@ DEFAULT_MODEL = (
 )
 PROBE_SECONDS = 1.5  # for one small request; who waits longer is told what else to do
 
+_BAD_TOKEN = (
+    "HTTP 401: it doesn't know the token; unset HF_TOKEN, or log in again with `hf auth login`"
+)
 _SHOWN = 3  # names of missing files in a message
 REPO_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 _WAYS_FORWARD = """Ways forward:
@@ -67,7 +70,7 @@ class Place:
 class Answer:
     """What the Hub said of an id, in time or not."""
 
-    state: Literal["there", "absent", "unreachable"]
+    state: Literal["there", "absent", "refused", "unreachable"]
     detail: str  # the commit, or what went wrong
 
 
@@ -157,7 +160,7 @@ def on_hub(repo: str = "", revision: str | None = None) -> Place:
         raise ValueError(f"{chosen!r} is no id on the Hub: it has the form OWNER/NAME.")
     place = _on_hub(chosen, revision or None, probe_hub, looked=[], named=True)
     if place.kind != "hub":
-        raise _nowhere(chosen, [f"Hub: can't be reached ({place.detail})"])
+        raise _nowhere(chosen, [f"Hub: there is only {place.detail}"])
     return place
 
 
@@ -182,7 +185,11 @@ def probe_hub(repo: str, revision: str | None) -> Answer:
         except HFValidationError as error:
             return Answer("absent", str(error))
         except Exception as error:  # whatever the transport raises: it could not be asked
-            return Answer("unreachable", _what_failed(error))
+            status = getattr(getattr(error, "response", None), "status_code", None)
+            if status == 401:
+                return Answer("refused", _BAD_TOKEN)
+            kind = type(error).__name__
+            return Answer("unreachable", f"HTTP {status}, {kind}" if status else kind)
         return Answer("there", str(found.sha))
 
     # A thread, because looking up a host's name has no timeout of its own.
@@ -192,12 +199,6 @@ def probe_hub(repo: str, revision: str | None) -> Answer:
         return answers.get(timeout=PROBE_SECONDS)
     except queue.Empty:
         return Answer("unreachable", f"no answer within {PROBE_SECONDS} s")
-
-
-def _what_failed(error: Exception) -> str:
-    """Name an error of the transport, with the status where the Hub did answer (429, 500 ...)."""
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    return f"HTTP {status}, {type(error).__name__}" if status else type(error).__name__
 
 
 def _by_name(name: str, revision: str | None, probe: Probe) -> Place:
@@ -227,16 +228,16 @@ def _on_hub(
         detail = f"on the Hub, commit {answer.detail}"
         place = Place(kind="hub", where=repo, detail=detail, named=named, commit=answer.detail)
         return replace(place, revision=revision or "")
-    if answer.state == "unreachable" and (snapshot := _snapshot(repo, revision)):
+    if answer.state != "absent" and (snapshot := _snapshot(repo, revision)):
         detail = (
             f"{repo}, commit {snapshot.name}, from the local cache of the Hub, which could not be "
-            f"reached: {answer.detail}"
+            f"{'asked' if answer.state == 'refused' else 'reached'}: {answer.detail}"
         )
         where, commit = _full(snapshot), snapshot.name
         return Place(kind="cache", where=where, detail=detail, named=False, commit=commit)
     at = f"{repo} at {revision}" if revision else repo
     looked.append(f"Hub id {at}: {answer.state} ({answer.detail})")
-    if answer.state == "unreachable":
+    if answer.state != "absent":
         looked.append(f"local cache of the Hub: {at} is not in it")
     raise _nowhere(repo, looked)
 

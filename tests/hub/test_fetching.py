@@ -302,6 +302,21 @@ answer = probe_hub("lab/cells", None).detail
     assert f"HTTP {status}" in run_client(hub, code).answer
 
 
+def test_bad_token_is_named(hub, tmp_path):
+    """Whoever pulls or loads learns that it is the token, not the network."""
+    code = f"""{PULL}
+import cytoimagenet_hf
+answer = [pull({str(tmp_path / "cytoimagenet")!r})["error"]]
+try:
+    cytoimagenet_hf.load_dataset("lab/cells")
+except Exception as error:
+    answer.append(str(error))
+"""
+    told = run_client(hub, code, token="hf_old").answer
+    assert ["doesn't know the token; unset HF_TOKEN" in one for one in told] == [True, True], told
+    assert "unreachable" not in "".join(told)
+
+
 def test_release_by_its_tag_is_a_base(hub, folder):
     """ID@REVISION gives a folder with all files, from which a build can go on."""
     code = """
