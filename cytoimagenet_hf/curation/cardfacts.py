@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from cytoimagenet_hf.curation.configs import data_files
 from cytoimagenet_hf.curation.material import Material
-from cytoimagenet_hf.curation.parameters import preset
+from cytoimagenet_hf.curation.parameters import of_paper
 from cytoimagenet_hf.curation.selection import Crop
 from cytoimagenet_hf.curation.shards import Shard
 from cytoimagenet_hf.hub import cards
@@ -46,7 +46,7 @@ def card_facts(
         data_files=data_files(contents.written),
         fingerprint=fingerprint,
         parameters=parameters.as_dict(),
-        paper=preset("paper").as_dict(),
+        paper=of_paper(),
         seed=parameters.seed,
         exclusions=contents.exclusions.counts(),
         simulated=material.simulated,

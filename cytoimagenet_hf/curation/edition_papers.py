@@ -26,7 +26,7 @@ from cytoimagenet_hf.curation.papers import (
     LABEL_REPORT,
     SUMS,
 )
-from cytoimagenet_hf.curation.parameters import preset
+from cytoimagenet_hf.curation.parameters import of_paper
 from cytoimagenet_hf.curation.pictures import PICTURES, write_pictures
 from cytoimagenet_hf.curation.reproduce import parameters_of
 from cytoimagenet_hf.curation.selection import EXCLUSIONS
@@ -188,7 +188,7 @@ def _facts(
         data_files=data_files([_shard(path) for path in edition.shards]),
         fingerprint=cards.content_fingerprint(edition.shards),
         parameters=parameters.as_dict(),
-        paper=preset("paper").as_dict(),
+        paper=of_paper(),
         seed=parameters.seed,
         versions=build["versions"],
         exclusions=exclusions,
@@ -232,8 +232,12 @@ def _open_sources(edition: Edition) -> list[dict[str, Any]]:
 
 def _card(edition: Edition, facts: cards.CardFacts, standing: Standing) -> str:
     """Make the card: generated parts anew, prose from the Hub if it was edited there."""
+    own = _own_card(edition)
+    if not cards.line_feeds(standing.card).rpartition("---\n")[2].strip():
+        # Nothing, or just a YAML block, as the Hub's page for new ones makes.
+        return cards.refresh_card(cards.with_added(own, standing.card), facts)
     if not _is_edited(standing):
-        return cards.refresh_card(_own_card(edition), facts)
+        return cards.refresh_card(own, facts)
     try:
         return cards.refresh_card(standing.card, facts)
     except ValueError as error:
@@ -249,8 +253,6 @@ def _own_card(edition: Edition) -> str:
 
 def _is_edited(standing: Standing) -> bool:
     """Say whether the card on the Hub holds prose of somebody other than the last publication."""
-    if not cards.line_feeds(standing.card).rpartition("---\n")[2].strip():
-        return False  # nothing, or just the YAML block that the Hub's page for new ones makes
     try:
         return cards.prose_sha256(standing.card) != standing.prose_sha256
     except ValueError:

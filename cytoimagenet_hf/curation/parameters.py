@@ -11,6 +11,10 @@ from cytoimagenet_hf.imaging.intensity import PERCENTILES
 from cytoimagenet_hf.schema import Limits
 
 PRESETS = ("standard", "paper")
+_OF_PAPER = (  # what the authors chose a value for (curation.md 2 to 7); a contrast of 0: unjudged
+    "min_fields", "max_fields", "presample", "allocation", "crops_by_fields", "percents",
+    "min_crop_side", "min_contrast", "min_crops", "max_crops", "validation_share",
+)  # fmt: skip
 _MOST_CROPS = len(windows.QUADRANTS)  # of a record
 _LEAST = {
     **dict.fromkeys(("min_crops", "min_contrast"), 0),
@@ -117,6 +121,12 @@ def preset(name: str, **changes: object) -> Parameters:
     if unknown := sorted(set(changes) - known):
         raise ValueError(f"Unknown parameter {', '.join(unknown)}. There are {sorted(known)}.")
     return Parameters(**{**(paper if name == "paper" else {}), **changes})  # type: ignore[arg-type]
+
+
+def of_paper() -> dict[str, object]:
+    """Values of the preset `paper` by name, without parameters that are ours alone."""
+    values = preset("paper").as_dict()
+    return {name: values[name] for name in _OF_PAPER}
 
 
 def parse(settings: Sequence[str], **flags: object) -> dict[str, object]:

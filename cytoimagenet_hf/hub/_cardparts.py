@@ -215,14 +215,16 @@ def _licenses(facts: CardFacts) -> str:
 
 
 def build_part(facts: CardFacts) -> str:
-    """Tell the parameters beside those of the paper, the differing ones first, and the versions."""
-    rows, differing = [], []
+    """Tell the parameters beside the paper's, the differing ones first, ours, and the versions."""
+    same, differing, ours = [], [], []
     for name in sorted(facts.parameters):
         here, paper = _value(facts.parameters[name]), _value(facts.paper.get(name, ""))
-        if name in facts.paper and facts.parameters[name] != facts.paper[name]:
-            differing.append((text(name), f"**{here}**", paper, _REASONS.get(name, _OWN)))
+        if name not in facts.paper:
+            ours.append((text(name), here))
+        elif facts.parameters[name] == facts.paper[name]:
+            same.append((text(name), here))
         else:
-            rows.append((text(name), here))
+            differing.append((text(name), f"**{here}**", paper, _REASONS.get(name, _OWN)))
     versions = ", ".join(f"{name} {facts.versions[name]}" for name in sorted(facts.versions))
     return "\n\n".join(
         [
@@ -230,12 +232,18 @@ def build_part(facts: CardFacts) -> str:
             table(("parameter", "here", "paper", "why"), differing)
             if differing
             else "No parameter is other than in the paper.",
-            "<details><summary>Parameters that are as in the paper</summary>",
-            table(("parameter", "value"), rows),
-            "</details>",
+            *_folded("Parameters that are as in the paper", same),
+            *_folded("Parameters of ours, which the paper doesn't have", ours),
             f"Made with {text(versions)}." if versions else "Versions were not recorded.",
         ]
     )
+
+
+def _folded(summary: str, rows: Sequence[tuple[str, str]]) -> list[str]:
+    if not rows:
+        return []
+    told = table(("parameter", "value"), rows)
+    return [f"<details><summary>{summary}</summary>", told, "</details>"]
 
 
 def exclusions_part(facts: CardFacts) -> str:

@@ -71,7 +71,7 @@ class CardFacts:
     data_files: Mapping[str, Mapping[str, Sequence[str]]]  # config -> split -> relative paths, "/"
     fingerprint: str  # `content_fingerprint` of the shards' sums
     parameters: Mapping[str, object]  # of this build, by the name of the flag
-    paper: Mapping[str, object] = field(default_factory=dict)  # the same in the preset `paper`
+    paper: Mapping[str, object] = field(default_factory=dict)  # those that the paper has
     seed: int = 0
     versions: Mapping[str, str] = field(default_factory=dict)  # library -> version
     exclusions: Mapping[tuple[str, str], int] = field(default_factory=dict)  # (stage, reason) -> n

@@ -78,6 +78,20 @@ def keep_prose(card: str, other: str) -> str:
     return _with_parts(card, new)
 
 
+def with_added(card: str, other: str) -> str:
+    """Return `card` with what was added to the YAML of another, if nothing was added to its own.
+
+    Raises:
+        ValueError: as `generated_parts`.
+    """
+    text, block = line_feeds(card), _BLOCK.match(line_feeds(other) + "\n")
+    added = _by_owner(block["yaml"])[1] if block else ""
+    start, end = _yaml_block(text).span("yaml")
+    if not added or _by_owner(text[start:end])[1]:
+        return text
+    return text[:end] + added + text[end:]
+
+
 def _with_parts(card: str, parts: Mapping[str, str]) -> str:
     """Return a card with other bodies of generated parts; what was added to its YAML comes last.
 

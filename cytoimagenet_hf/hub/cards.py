@@ -35,6 +35,7 @@ from cytoimagenet_hf.hub._generated import (
     keep_prose,
     line_feeds,
     prose_sha256,
+    with_added,
 )
 from cytoimagenet_hf.hub.licenses import terms_of
 from cytoimagenet_hf.schema import TERMS, embedding_features, features
@@ -55,6 +56,7 @@ __all__ = [
     "prose_sha256",
     "refresh_card",
     "render_card",
+    "with_added",
 ]
 
 _PLAIN_PATH = re.compile(r"[\w.-]+(?:/[\w.-]+)*", re.ASCII)  # datasets reads paths as patterns

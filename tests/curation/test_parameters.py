@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from cytoimagenet_hf.curation.parameters import Parameters, parse, preset
+from cytoimagenet_hf.curation.parameters import Parameters, of_paper, parse, preset
 
 
 def test_defaults_are_those_of_the_paper_where_it_says() -> None:
@@ -25,6 +25,15 @@ def test_preset_paper_differs_in_three_parameters() -> None:
         "min_crops": 500,
         "min_contrast": 0.0,
     }
+
+
+def test_what_the_paper_has_is_told_apart() -> None:
+    """Its values are those of its preset; sides, shards and seed are ours alone."""
+    theirs = of_paper()
+    assert theirs.items() <= preset("paper").as_dict().items()
+    assert (theirs["min_fields"], theirs["min_crop_side"], theirs["min_crops"]) == (287, 70, 500)
+    ours = {"seed", "min_side", "max_pixels", "small_side", "tiny_side", "shard_bytes"}
+    assert not ours & theirs.keys()
 
 
 def test_preset_takes_changes() -> None:

@@ -267,6 +267,12 @@ def test_yaml_that_the_owner_added_on_the_hub_stays(hub_server, folder, tmp_path
     assert "error" not in done
     found = stored(hub_server)
     assert added in found["README.md"]
+    new = store.create("datasets", "lab/new")  # and made on the Hub's page before any publication
+    card = b"---\nlicense: mit\n" + added + b"---\n"
+    store.commit(new, "main", {"summary": "card"}, [("put", "README.md", store.blob(card))])
+    publish(hub_server, f"{str(folder)!r}, 'lab/new'", f"{str(folder)!r}, 'lab/new', tag='v1'")
+    assert stored(hub_server, repo="lab/new")["README.md"].count(added) == 1
+    assert b"license: mit" not in stored(hub_server, repo="lab/new")["README.md"]
     assert verify(put(tmp_path / "there", found), workers=0).findings == ()
 
 

@@ -219,6 +219,16 @@ def test_reasons_stand_beside_what_departs_from_the_paper():
     assert "No parameter is other than in the paper." in same
 
 
+def test_parameters_of_ours_are_not_called_the_papers():
+    """What the paper doesn't have stands by itself and differs from nothing."""
+    given = {"allocation": "equal", "small_side": 64}
+    part = generated_parts(render_card(facts(parameters=given, paper={"allocation": "equal"})))
+    papers, _, ours = part["build"].partition("Parameters of ours")
+    assert "| allocation | equal |" in papers
+    assert "small" not in papers
+    assert r"| small\_side | 64 |" in ours
+
+
 @pytest.mark.parametrize("field", ["name", "title", "database", "license", "citation"])
 @pytest.mark.parametrize("hub_id", ["", "lab/cells"])
 def test_hostile_facts_of_a_source_break_nothing(field, hub_id):
