@@ -49,7 +49,7 @@ _MANY = (
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line; errors of ours are one line, and the exit status tells of what kind.
 
-    Exit status: 0 done, 1 failure, 2 bad input. `--debug` shows the traceback.
+    Exit status: 0 done, 1 failure, 2 bad input, 130 stopped. `--debug` shows the traceback.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
@@ -61,9 +61,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         typer.echo(f"cytoimagenet: {error}", err=True)
         failed = isinstance(error, BuildError | PushError | OSError | ImportError)
         raise SystemExit(1 if failed else 2) from None
-    except KeyboardInterrupt:
+    except SystemExit as end:
+        if not _is_interrupt(end):
+            raise
         typer.echo("cytoimagenet: stopped; the same command goes on from here", err=True)
         raise SystemExit(130) from None
+
+
+def _is_interrupt(end: SystemExit) -> bool:
+    """Say whether typer made this of a Ctrl-C; `train` tells of one by itself."""
+    reason = end.__context__
+    return isinstance(reason, typer.Exit | typer.Abort) and isinstance(
+        reason.__cause__, KeyboardInterrupt
+    )
 
 
 def _spread(arguments: list[str]) -> list[str]:

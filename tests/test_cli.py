@@ -1,8 +1,11 @@
 """Tests of the command line: what it prints, and how it fails."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -168,6 +171,24 @@ def test_debug_shows_the_traceback(tmp_path):
 
     with pytest.raises(SourceNotFoundError):
         cli.main(["sources", "nix", "--debug"])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no SIGINT for one process")
+def test_interrupt_is_told_in_one_line(tmp_path):
+    """Ctrl-C ends with 130, and says that nothing is lost."""
+    (tmp_path / "mine.py").write_text("import time\ntime.sleep(60)\n")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cytoimagenet_hf.cli", "build", "--source-file", "mine.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert "running the code in mine.py" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said == "cytoimagenet: stopped; the same command goes on from here\n"
 
 
 def test_source_file_is_run_and_said(tmp_path, capsys):

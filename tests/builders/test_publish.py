@@ -4,6 +4,8 @@ import io
 import json
 import random
 import re
+import signal
+import sys
 import time
 
 import pyarrow.parquet as pq
@@ -129,6 +131,21 @@ def test_killed_at_ten_random_moments_it_sends_nothing_twice(hub_server, crops):
     sizes = [len(content) for content in stored(hub_server).values()]
     assert hub_server.received("PUT /lfs") - broken <= sum(sizes)
     assert broken <= KILLS * max(sizes)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no SIGINT for one process")
+def test_interrupted_it_says_that_it_goes_on(hub_server, folder):
+    """Ctrl-C in the middle of an upload ends with 130; main is as it was."""
+    fault = hub_server.fail("PUT /lfs", delay=2, times=1)
+    process = command(hub_server, folder, "lab/cells", "--only-publishable", "--workers", "0")
+    while process.poll() is None and fault.times:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    status, _, errors = said(process)
+    assert status == 130
+    assert "cytoimagenet: stopped; the same command goes on from here" in errors
+    assert "Traceback" not in errors
+    assert stored(hub_server) == {}
 
 
 LOAD = """
