@@ -192,8 +192,7 @@ def _status(facts: CardFacts) -> str:
     where = (
         f"It stands on the Hub as [{facts.hub_id}](https://huggingface.co/datasets/{facts.hub_id})."
         if facts.hub_id
-        else "This card is of the folder that holds it. A copy on the Hub has a card of its own, "
-        "which names the place."
+        else "This copy is **not on the Hub**: it stands in the folder that holds this file."
     )
     lines = [held, where, _volume(facts)]
     if facts.simulated:
@@ -221,13 +220,10 @@ def _volume(facts: CardFacts) -> str:
 
 def _code(facts: CardFacts) -> str:
     split = next(iter(declared_files(facts)["default"]))
-    # A folder may bear any name, and be renamed; `datasets` refuses ".".
-    first, place, note = "", f'"{facts.hub_id}"', ""
-    if not facts.hub_id:
-        first, place, note = "import os\n", "os.getcwd()", "  # in the folder that holds this card"
+    note = "" if facts.hub_id else "  # beside this folder, by its name or path"
     return (
-        f"{first}from datasets import load_dataset\n"
-        f'crops = load_dataset({place}, split="{split}"){note}\n'
+        "from datasets import load_dataset\n"
+        f'crops = load_dataset("{facts.hub_id or "cytoimagenet"}", split="{split}"){note}\n'
         'print(crops[0]["image"].size, crops.features["label"].int2str(crops[0]["label"]))'
     )
 

@@ -114,10 +114,11 @@ def test_equal_facts_give_equal_bytes_whatever_their_order():
 
 
 def test_where_it_stands_comes_first():
-    """A folder's card claims nothing of the Hub; one for the Hub names the place and loads it."""
+    """A folder's card says that it isn't on the Hub; one for the Hub names the place."""
     here = render_card(facts())
     there = render_card(facts(hub_id="lab/cells"))
-    assert "This card is of the folder that holds it" in generated_parts(here)["status"]
+    assert "This copy is **not on the Hub**" in generated_parts(here)["status"]
+    assert 'load_dataset("cytoimagenet", split="train")' in here
     assert "on the Hub as" not in here
     assert "It stands on the Hub as [lab/cells]" in generated_parts(there)["status"]
     assert 'load_dataset("lab/cells", split="train")' in there

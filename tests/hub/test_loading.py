@@ -95,10 +95,10 @@ def test_plain_datasets_reads_the_folder_beside_it(tmp_path, cache, monkeypatch)
     assert theirs["image_id"][:] == ours["image_id"][:]
 
 
-def test_code_of_the_card_loads_a_folder_of_any_name(tmp_path, cache, monkeypatch, capsys):
-    """Pasted in the folder, whatever it was called when the card was written, and is called now."""
-    folder = make_folder(tmp_path / "cytoimagenet").rename(tmp_path / "my cells")
-    monkeypatch.chdir(folder)
+def test_code_of_the_card_loads_the_folder_beside_it(tmp_path, cache, monkeypatch, capsys):
+    """Pasted where the folder lies."""
+    folder = make_folder(tmp_path / "cytoimagenet")
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", cache["cache_dir"])
     code = generated_parts((folder / "README.md").read_text("utf-8"))["code"]
     exec(code.removeprefix("```python\n").removesuffix("```\n"), {})
