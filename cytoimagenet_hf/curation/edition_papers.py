@@ -18,13 +18,14 @@ from cytoimagenet_hf import files, hashing
 from cytoimagenet_hf.curation.cardfacts import transfers
 from cytoimagenet_hf.curation.configs import data_files
 from cytoimagenet_hf.curation.documents import LABELS
-from cytoimagenet_hf.curation.editions import Edition, crops_by, other_files
+from cytoimagenet_hf.curation.editions import SECRET, Edition, crops_by, other_files
 from cytoimagenet_hf.curation.papers import (
     BUILD,
     CARD,
     EXCLUSION_REPORT,
     LABEL_REPORT,
     SUMS,
+    class_ends,
 )
 from cytoimagenet_hf.curation.parameters import of_paper
 from cytoimagenet_hf.curation.pictures import PICTURES, write_pictures
@@ -37,6 +38,9 @@ from cytoimagenet_hf.hub._embeddings import embeddings_of
 from cytoimagenet_hf.hub.croissant import CROISSANT, render_croissant
 
 WITHHELD = ("publishing", "terms")  # stage and reason in the list of exclusions
+_UNTOLD = "equal to an image that is not published"  # detail, instead of an in-house id
+# Columns of the label report over all fields; without the in-house ones nobody can count them.
+_OF_ALL = ("candidates", "free", "strata", "strata_covered", "entropy")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,13 +71,14 @@ def write_papers(edition: Edition, to: Path, *, hub_id: str, standing: Standing)
         EXCLUSION_REPORT: _exclusions(edition, to / EXCLUSION_REPORT),
     }
     counts = _exclusion_counts(papers[EXCLUSION_REPORT])
-    facts = _facts(edition, pq.read_table(papers[LABEL_REPORT]).to_pylist(), counts, hub_id)
+    build = _build(edition, counts)
+    labels = pq.read_table(papers[LABEL_REPORT]).to_pylist()
+    facts = _facts(edition, build, labels, counts, hub_id)
     pictures = _pictures(edition, facts, to)
     papers |= {path: (edition.folder if edition.is_whole else to) / path for path in pictures}
     facts = dataclasses.replace(facts, pictures=pictures)
     card = _card(edition, facts, standing)
-    build = _build(edition, card, counts)
-    files.write_json(to / BUILD, build)
+    files.write_json(to / BUILD, build | _hashes(edition, card))
     papers[BUILD] = to / BUILD
     known = {
         path: (sha256, (edition.folder / path).stat().st_size)
@@ -93,22 +98,28 @@ def write_papers(edition: Edition, to: Path, *, hub_id: str, standing: Standing)
 
 
 def _labels(edition: Edition, to: Path) -> Path:
-    """The label report, with the crops and sources that are published."""
+    """The label report, with the crops, fields and sources that are published."""
     path = edition.folder / LABEL_REPORT
     if edition.is_whole:
         return path
+    fields = _fields(edition)
+    named = class_ends(_lineage(edition))[-1]  # no published shard names more classes
     crops: Counter[int] = Counter()
     sources: dict[int, set[str]] = defaultdict(set)
     for (label, source), count in crops_by(edition, "label", "dir_name").items():
         crops[label] += count
         sources[label].add(source)
     rows: list[dict[str, Any]] = []
-    for row in pq.read_table(path).to_pylist():
-        if not row["dropped_reason"]:
-            number = len(rows)  # published labels come first, in the order of their integers
+    for number, row in enumerate(pq.read_table(path).to_pylist()):
+        if not row["dropped_reason"]:  # these come first, in the order of their integers
             row |= {"crops": crops[number], "sources": sorted(sources[number])}
-        elif edition.secret:
-            continue  # nobody knows which of the values that came to nothing are in-house
+            row |= {"assigned": fields[row["label"]]}
+            if number >= named:
+                row |= {"dropped_reason": "no crop is published"}
+        if edition.secret:
+            if row["dropped_reason"]:
+                continue  # nobody knows which of the values that came to nothing are in-house
+            row |= dict.fromkeys(_OF_ALL)
         rows.append(row)
     with files.replacing(to) as aside:
         pq.write_table(pa.Table.from_pylist(rows, schema=LABELS), aside)
@@ -121,6 +132,9 @@ def _exclusions(edition: Edition, to: Path) -> Path:
     if edition.is_whole:
         return path
     rows = [row for row in pq.read_table(path).to_pylist() if row["source"] not in edition.secret]
+    for row in rows:  # of a duplicate or conflict it names other records
+        if any(f"{source}/" in row["detail"] for source in edition.secret):
+            row["detail"] = _UNTOLD
     rows += [
         {
             "id": row["image_id"].partition("#")[0],
@@ -161,23 +175,19 @@ def _exclusion_counts(path: Path) -> dict[tuple[str, str], int]:
 
 def _facts(
     edition: Edition,
+    build: Mapping[str, Any],
     labels: Sequence[Mapping[str, Any]],
     exclusions: Mapping[tuple[str, str], int],
     hub_id: str,
 ) -> cards.CardFacts:
-    """The facts of a card, read back from what a build wrote."""
-    build = edition.papers.build
+    """The facts of a card, read back from the record and the label report that are published."""
     parameters = parameters_of(build, edition.folder)
-    fields: Counter[str] = Counter()
-    for terms, counts in build["label_fields"].items():
-        if terms not in edition.withheld_terms:
-            fields.update(counts)
     return cards.CardFacts(
         labels=[
             cards.LabelFacts(
                 label=row["label"],
                 category=row["category"],
-                fields=row["assigned"] if edition.is_whole else fields[row["label"]],
+                fields=row["assigned"],
                 crops=row["crops"],
             )
             for row in labels
@@ -247,6 +257,18 @@ def _card(edition: Edition, facts: cards.CardFacts, standing: Standing) -> str:
         ) from None
 
 
+def _hashes(edition: Edition, card: str) -> dict[str, str]:
+    """What build.json keeps of the card.
+
+    The prose is the folder's own, whether or not the Hub's was kept: what differs from it on the
+    Hub the next time was written there by hand.
+    """
+    return {
+        "card_sha256": cards.generated_sha256(card),
+        "prose_sha256": cards.prose_sha256(_own_card(edition)),
+    }
+
+
 def _own_card(edition: Edition) -> str:
     return (edition.folder / CARD).read_text(encoding="utf-8")
 
@@ -259,39 +281,86 @@ def _is_edited(standing: Standing) -> bool:
         return True
 
 
-def _build(
-    edition: Edition, card: str, exclusions: Mapping[tuple[str, str], int]
-) -> dict[str, Any]:
-    """The record of the build, of what is published."""
+def _build(edition: Edition, exclusions: Mapping[tuple[str, str], int]) -> dict[str, Any]:
+    """The record of the build, of what is published; without the hashes of the card."""
     build = dict(edition.papers.build)
+    if edition.is_whole:
+        return build
     gone = edition.withheld_terms
-    hidden = edition.secret - {one["name"] for one in _open_sources(edition)}
-    if not edition.is_whole:
-        build["counts"] = _counts(edition)
-        build["sources"] = _open_sources(edition)
-        build["inputs"] = {
-            name: known for name, known in build["inputs"].items() if name not in hidden
-        }
-        build["label_fields"] = {
+    lineage = _lineage(edition)
+    there = [one["build"] for one in lineage]
+    withheld = {**build.get("withheld", {}), **_withheld(edition)}
+    build |= {
+        "build": there[-1],
+        "lineage": lineage,
+        "inputs": _inputs(edition),
+        "sources": _open_sources(edition),
+        "label_fields": {
             terms: counts for terms, counts in build["label_fields"].items() if terms not in gone
-        }
-        build["exclusions"] = {
+        },
+        "counts": _counts(edition),
+        "exclusions": {
             f"{stage}: {reason}": count for (stage, reason), count in sorted(exclusions.items())
+        },
+        "withheld": {name: counts for name, counts in withheld.items() if name in there},
+    }
+    if embeddings := build.get("embeddings"):
+        build["embeddings"] = {
+            config: about | {"builds": [name for name in about["builds"] if name in there]}
+            for config, about in embeddings.items()
         }
-        build["withheld"] = {**build.get("withheld", {}), **_withheld(edition)}
-    return build | {
-        "card_sha256": cards.generated_sha256(card),
-        # Of the folder's own prose, whether or not the Hub's was kept: what differs from it on the
-        # Hub the next time was written there by hand.
-        "prose_sha256": cards.prose_sha256(_own_card(edition)),
+    return build
+
+
+def _lineage(edition: Edition) -> list[dict[str, Any]]:
+    """The builds with published crops, and how many.
+
+    Of one without any not even the name stays, as the same crops, built again on what is published,
+    get the same name. Where it added classes that later shards name, the next build keeps their
+    number: classes are in order inside of each build alone.
+    """
+    crops = crops_by(edition, "build")
+    kept: list[dict[str, Any]] = []
+    before: list[int] = []
+    for one in edition.papers.build["lineage"]:
+        if count := crops[(one["build"],)]:
+            before += one.get("classes_before", [])
+            kept.append(one | {"crops": count} | ({"classes_before": before} if before else {}))
+            before = []
+        else:
+            before += class_ends([one])
+    return kept
+
+
+def _fields(edition: Edition) -> Counter[str]:
+    """Count the fields with published crops of each label."""
+    fields: Counter[str] = Counter()
+    for terms, counts in edition.papers.build["label_fields"].items():
+        if terms not in edition.withheld_terms:
+            fields.update(counts)
+    return fields
+
+
+def _inputs(edition: Edition) -> dict[str, dict[str, Any]]:
+    """The inputs of build.json, without sources of which all is in-house."""
+    hidden = edition.secret - {one["name"] for one in _open_sources(edition)}
+    return {
+        name: known | {"licenses": [one for one in known.get("licenses", ()) if one != SECRET]}
+        for name, known in edition.papers.build["inputs"].items()
+        if name not in hidden
     }
 
 
 def _withheld(edition: Edition) -> dict[str, dict[str, int]]:
-    """Count the withheld crops by build and terms: such a build can't be named by its crops."""
+    """Count the withheld crops by build and terms: such a build can't be named by its crops.
+
+    In-house crops aren't counted, but their build is listed.
+    """
     found: dict[str, dict[str, int]] = defaultdict(dict)
-    pairs = edition.rows.group_by(["build", "terms"]).aggregate([([], "count_all")])
-    for row in pairs.to_pylist():
+    names = ["build", "terms", "dir_name"]
+    for row in edition.rows.group_by(names).aggregate([([], "count_all")]).to_pylist():
         if row["terms"] in edition.withheld_terms:
-            found[row["build"]][row["terms"]] = row["count_all"]
-    return dict(found)
+            counts = found[row["build"]]
+            if row["dir_name"] not in edition.secret:
+                counts[row["terms"]] = counts.get(row["terms"], 0) + row["count_all"]
+    return {name: dict(sorted(counts.items())) for name, counts in found.items()}

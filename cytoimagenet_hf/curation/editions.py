@@ -23,7 +23,7 @@ from cytoimagenet_hf.hub.croissant import CROISSANT
 from cytoimagenet_hf.hub.licenses import terms_of
 
 _COLUMNS = ("image_id", "label", "dir_name", "license", "terms")
-_SECRET = "in-house"  # what licenses.py calls data that not even a permission makes publishable
+SECRET = "in-house"  # what licenses.py calls data that not even a permission makes publishable
 _SHOWN = 6  # sources in a message
 
 
@@ -179,7 +179,7 @@ def _refusal(folder: Path, withheld: Sequence[Withheld]) -> str:
 def _secret_sources(build: Mapping[str, Any]) -> frozenset[str]:
     """Sources with in-house records, whether or not a crop of them was left."""
     return frozenset(
-        name for name, known in build["inputs"].items() if _SECRET in known.get("licenses", ())
+        name for name, known in build["inputs"].items() if SECRET in known.get("licenses", ())
     )
 
 
@@ -188,7 +188,7 @@ def _check_classes(edition: Edition, forbidden: set[str]) -> None:
     licenses: dict[int, set[str]] = defaultdict(set)
     for one in _pairs(edition.rows, "label", "license"):
         licenses[one["label"]].add(one["license"])
-    only = [label for label, found in sorted(licenses.items()) if found == {_SECRET}]
+    only = [label for label, found in sorted(licenses.items()) if found == {SECRET}]
     if only:
         names = ", ".join(edition.papers.classes[label].text for label in only[:_SHOWN])
         raise ValueError(

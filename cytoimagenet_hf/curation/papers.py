@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,11 @@ def lineage_of(build: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+def class_ends(lineage: Sequence[Mapping[str, Any]]) -> list[int]:
+    """How many classes there were after each build, those included that have no shard here."""
+    return [end for one in lineage for end in (*one.get("classes_before", ()), one["classes"])]
+
+
 def _is_count(one: Mapping[str, Any]) -> bool:
     return type(one["classes"]) is int and one["classes"] >= 0
 
@@ -168,7 +173,7 @@ def _classes(folder: Path, build: Mapping[str, Any], findings: Findings) -> tupl
             for row in rows
             if not row["dropped_reason"]
         )
-        expected = _in_order(classes, [one["classes"] for one in lineage_of(build)])
+        expected = _in_order(classes, class_ends(lineage_of(build)))
     except UNREADABLE as error:
         findings.add("unreadable", "a label report", told(error), path=LABEL_REPORT)
         return ()

@@ -9,13 +9,16 @@ import pytest
 
 from cytoimagenet_hf.curation.base import read_release
 from cytoimagenet_hf.curation.edition_papers import Standing, write_papers
+from cytoimagenet_hf.curation.embeddings import add_embeddings
 from cytoimagenet_hf.curation.parameters import preset
 from cytoimagenet_hf.curation.pipeline import build
 from cytoimagenet_hf.curation.repair import repair
 from cytoimagenet_hf.curation.verify import verify
 from cytoimagenet_hf.errors import BuildError
-from tests.curation.builds import config, raw_data
-from tests.publishing import SMALL, build_data, edition_of, put
+from tests.curation.builds import config, raw_data, tree
+from tests.curation.forging import rows_of
+from tests.curation.test_embeddings import ABOUT, embed
+from tests.publishing import OPEN, SMALL, build_data, edition_of, put, read_build
 
 _PARAMETERS = preset("standard", min_fields=3, max_fields=4, group_rows=5)
 _COLUMNS = ["image_id", "label", "group", "pixel_sha256"]
@@ -160,6 +163,49 @@ def test_published_part_of_a_mixed_folder_is_a_base(tmp_path):
     assert read_release(to, preset("standard", **SMALL)).texts[: len(before.texts)] == before.texts
     assert [str(one) for one in verify(to).findings] == []
     assert [str(one) for one in verify(published_part(to, tmp_path / "again")).findings] == []
+
+
+def go_on(base: Path, to: Path, *names: str) -> Path:
+    """Build sources on a base, with embeddings of all crops."""
+    raw = raw_data(to / "raw", names, fields=12)
+    parameters = preset("standard", **SMALL)
+    chosen = config(raw, to / "cytoimagenet", names=names, parameters=parameters, base=base)
+    build(chosen)
+    add_embeddings(chosen.output, "made-up", ABOUT, embed)
+    return chosen.output
+
+
+def builds(folder: Path) -> list[str]:
+    """Names in the lineage."""
+    return [one["build"] for one in read_build(folder)["lineage"]]
+
+
+@pytest.mark.parametrize("later", [(), ("bbbc022",)], ids=["last", "between"])
+def test_build_without_a_published_crop_leaves_no_name(tmp_path, later):
+    """Published again and gone on from, the same crops get the same name once, and all is whole."""
+    first = build_data(tmp_path / "1", OPEN)
+    add_embeddings(first, "made-up", ABOUT, embed)
+    folder = second = go_on(first, tmp_path / "2", "bbbc048")
+    for name in later:
+        folder = go_on(second, tmp_path / "3", name)
+    part = published_part(folder, tmp_path / "part")
+    gone = builds(second)[-1]
+    assert builds(part) == [name for name in builds(folder) if name != gone]
+    assert read_build(part)["build"] == builds(part)[-1]
+    assert gone not in (part / "build.json").read_text(encoding="utf-8")
+    assert sum(one["crops"] for one in read_build(part)["lineage"]) == len(rows_of(part, "small"))
+    again = published_part(part, tmp_path / "again")
+    for one in (part, again):
+        assert [str(found) for found in verify(one).findings] == []
+    assert {path: one for path, one in tree(again).items() if path != "README.md"} == {
+        path: one for path, one in tree(part).items() if path != "README.md"
+    }
+    last = go_on(part, tmp_path / "4", "bbbc048")
+    assert builds(last) == [*builds(part), gone]
+    assert [str(found) for found in verify(last).findings] == []
+    assert {row["image_id"] for row in rows_of(last, "small")} == {
+        row["image_id"] for row in rows_of(folder, "small")
+    }
 
 
 def published_part(folder: Path, to: Path) -> Path:

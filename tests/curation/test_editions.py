@@ -256,17 +256,87 @@ def test_class_of_in_house_data_alone_is_refused(tmp_path):
         edition_of(folder)
 
 
+def assert_untold(there, word: bytes) -> None:
+    """No byte of any file, no string, column or image of any table holds the word."""
+    for path in there.rglob("*"):
+        assert word.decode() not in path.name
+        if path.is_file():
+            assert word not in path.read_bytes(), path.name
+    for path in there.rglob("*.parquet"):
+        table = pq.read_table(path)
+        told = json.dumps(table.to_pylist(), default=str) + str(table.schema.metadata)
+        assert word.decode() not in told, path.name
+
+
 def test_nothing_tells_of_in_house_data(tmp_path):
-    """Neither its name, its ids nor its values that became no class stand in what is published."""
+    """Neither name, ids, numbers nor values that became no class stand in what is published."""
     folder = build_with_own(tmp_path, label="nucleus", column="cell_visible")
     assert "hushlab" in {row["dir_name"] for row in rows_of(folder)}
     there = published(folder, tmp_path / "out")
     assert verify(there, workers=0).findings == ()
-    for path in there.rglob("*"):
-        if path.is_file() and path.suffix != ".parquet":
-            assert b"hush" not in path.read_bytes(), path.name
-    for path in there.rglob("*.parquet"):
-        assert "hush" not in json.dumps(pq.read_table(path).to_pylist(), default=str), path.name
+    assert_untold(there, b"hush")
+    crops = len(rows_of(there))
+    record = read_build(there)
+    assert [one["crops"] for one in record["lineage"]] == [crops]
+    assert list(record["withheld"].values()) == [{}]
+    for row in pq.read_table(there / "labels.parquet").to_pylist():
+        assert row["assigned"] == record["label_fields"]["open"].get(row["label"], 0)
+        assert {row[name] for name in ("candidates", "free", "strata", "entropy")} == {None}
+
+
+def build_with_copies(to, *, label: str):
+    """bbbc038 beside four of its images under in-house names, which sort before its own."""
+    raw = raw_data(to / "raw", OPEN, fields=12)
+    pictures = sorted(path for path in (raw / "bbbc038").rglob("*.png") if "images" in path.parts)
+    own = to / "secret"
+    own.mkdir()
+    for number, path in enumerate(pictures[-4:]):  # the first ones have no annotation
+        shutil.copyfile(path, own / f"hush{number}.png")
+    lines = [f"hush{number}.png,in-house,{label}\n" for number in range(4)]
+    (own / "table.csv").write_text("".join(["path,license,cell_visible\n", *lines]))
+    table = inputs.from_table(own / "table.csv", own, [], name="acme")
+    config = BuildConfig(
+        inputs=[*inputs.from_roots([str(raw)], list(OPEN)), table],
+        output=to / "cytoimagenet",
+        parameters=preset("standard", **SMALL),
+        workers=0,
+    )
+    build(config)
+    return config.output
+
+
+def reasons_of(folder) -> dict[str, set[str]]:
+    """Why assembly left out crops, by source."""
+    found: dict[str, set[str]] = {}
+    for row in pq.read_table(folder / "exclusions.parquet").to_pylist():
+        if row["stage"] == "assembly":
+            found.setdefault(row["source"], set()).add(row["reason"])
+    return found
+
+
+def test_open_twin_of_an_in_house_image_stays(tmp_path):
+    """Whatever its id, the image that others may have isn't lost, and nobody reads of the other."""
+    folder = build_with_copies(tmp_path, label="nucleus")
+    assert reasons_of(folder) == {"acme": {"duplicate"}}
+    assert {row["dir_name"] for row in rows_of(folder)} == {"bbbc038"}
+    there = published(folder, tmp_path / "out", edition=choose_edition(folder))
+    assert verify(there, workers=0).findings == ()
+    assert len(rows_of(there)) == len(rows_of(folder))
+    for word in (b"acme", b"hush"):
+        assert_untold(there, word)
+
+
+def test_open_crop_that_in_house_data_contradict_names_no_id(tmp_path):
+    """Nothing is withheld where all in-house crops fell out, and still no document is as it was."""
+    folder = build_with_copies(tmp_path, label="hushed mitosis")
+    assert reasons_of(folder) == {"acme": {"conflict"}, "bbbc038": {"conflict"}}
+    edition = choose_edition(folder)
+    assert (edition.withheld, edition.is_whole) == ([], False)
+    there = published(folder, tmp_path / "out", edition=edition)
+    assert verify(there, workers=0).findings == ()
+    assert reasons_of(there) == {"bbbc038": {"conflict"}}
+    for word in (b"acme", b"hush"):
+        assert_untold(there, word)
 
 
 # --- folders that no build of today wrote

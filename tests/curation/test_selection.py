@@ -50,6 +50,20 @@ def test_records_with_equal_bytes_and_one_label_keep_the_first_by_id() -> None:
     }
 
 
+def test_freest_terms_stay_before_the_first_id() -> None:
+    """Else a twin that nobody may have would keep an open one from being published."""
+    crops = [
+        crop("a", source_sha256="same", terms="local"),
+        crop("b", source_sha256="same", terms="noncommercial"),
+        crop("c", source_sha256="same"),
+        crop("d", source_sha256="same"),
+    ]
+    for mixed in itertools.permutations(crops):
+        assert deduplicated(mixed)[0] == {"c#whole"}
+    published = crop("z", source_sha256="same", terms="local", chunk="")
+    assert deduplicated([*crops, published])[0] == {"z#whole"}
+
+
 def test_records_with_equal_bytes_and_other_labels_are_all_left_out() -> None:
     """Two of three say x and one says y: nobody knows who is right."""
     crops = [
