@@ -27,8 +27,10 @@ def check_output(output: Path) -> None:
     Files of ours may be damaged or absent: a build makes them anew.
 
     Raises:
-        BuildError: it is a file, or not of a build, or holds foreign files; some are named.
+        BuildError: it is a file or link, or not of a build, or holds foreign files; some are named.
     """
+    if output.is_symlink():  # the link, not the folder, would be put aside and replaced
+        raise BuildError(f"{output} is a link; give --output {output.resolve()} itself.")
     if output.exists() and not output.is_dir():
         raise BuildError(f"{output} is a file; --output names a folder.")
     if not output.is_dir() or not any(output.iterdir()):

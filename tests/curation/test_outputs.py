@@ -50,6 +50,14 @@ def test_what_our_tools_leave_in_a_folder_is_ours(built):
     check_output(built.folder)
 
 
+def test_a_link_is_no_output(built):
+    """It would be put aside instead of the folder, which a build can't remove afterwards."""
+    link = built.folder.with_name("link")
+    link.symlink_to(built.folder)
+    with pytest.raises(BuildError, match=f"is a link; give --output {built.folder} itself"):
+        check_output(link)
+
+
 @pytest.mark.parametrize("name", ["build.json", "SHA256SUMS", "labels.parquet", "data"])
 def test_a_damaged_build_may_be_made_anew(built, name):
     """Nothing of ours has to be there, or whole."""
