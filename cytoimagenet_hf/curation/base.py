@@ -1,6 +1,8 @@
 """Reading the release that a build goes on from, and carrying its shards over."""
 
+import json
 import os
+import shlex
 import shutil
 from pathlib import Path
 
@@ -21,7 +23,14 @@ from cytoimagenet_hf.schema import CATEGORIES
 _COLUMNS = (
     "idx", "image_id", "label", "group", "terms", "source_sha256", "pixel_sha256", "license"
 )  # fmt: skip
-_SAME = ("small_side", "tiny_side")  # parameters that one number in build.json stands for
+# What published crops and shards are made again with, by `reproduce` and `verify --repair`. One
+# value of each in build.json stands for all builds; the other parameters only choose or arrange.
+_SAME = (
+    "seed", "percents", "min_crop_side", "min_side", "min_contrast", "small_side", "tiny_side",
+    "tiny_labels", "tiny_crops", "group_rows", "group_bytes",
+)  # fmt: skip
+_NOT_LESS = "max_pixels"  # larger planes were published, and must still be read
+_FLAGS = ("seed", "max_pixels")  # parameters with an option of their own
 
 
 def read_release(folder: Path, parameters: Parameters) -> Release:
@@ -29,7 +38,7 @@ def read_release(folder: Path, parameters: Parameters) -> Release:
 
     Raises:
         DatasetNotAvailableError: the folder isn't whole, or an older version wrote it.
-        ValueError: the build to come has other parameters than one number can stand for.
+        ValueError: the build to come has parameters that published crops can't be made again with.
     """
     check_folder(folder)
     papers = read_papers(folder, findings := Findings(""))
@@ -105,9 +114,20 @@ def _crops(table: pa.Table, split: str, papers: Papers) -> list[PublishedCrop]:
 
 def _check_parameters(folder: Path, papers: Papers, parameters: Parameters) -> None:
     known = papers.build["parameters"]
-    for name in _SAME:
-        if known.get(name) != getattr(parameters, name):
-            raise ValueError(
-                f"{folder} was built with {name} {known.get(name)}, and its shards stay, so this "
-                f"build can't have {getattr(parameters, name)}: --set {name}={known.get(name)}."
-            )
+    asked = json.loads(json.dumps(parameters.as_dict()))  # as build.json holds them
+    other = [name for name in _SAME if known.get(name) != asked[name]]
+    if asked[_NOT_LESS] < known.get(_NOT_LESS, 0):
+        other.append(_NOT_LESS)
+    if other:
+        told = ", ".join(f"{name} {known.get(name)}, not {asked[name]}" for name in other)
+        raise ValueError(
+            f"{folder} was built with {told}. Its crops and shards stay and must be made again "
+            f"with the same: pass {' '.join(_option(name, known.get(name)) for name in other)}"
+        )
+
+
+def _option(name: str, value: object) -> str:
+    """Write a parameter as an argument of `cytoimagenet build`."""
+    if name in _FLAGS:
+        return f"--{name.replace('_', '-')} {value}"
+    return "--set " + shlex.quote(f"{name}={json.dumps(value, separators=(',', ':'))}")

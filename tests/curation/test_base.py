@@ -1,5 +1,6 @@
 """Tests of a build that goes on from a published release: nothing that stands is changed."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -13,6 +14,7 @@ from cytoimagenet_hf.curation.embeddings import add_embeddings
 from cytoimagenet_hf.curation.parameters import preset
 from cytoimagenet_hf.curation.pipeline import build
 from cytoimagenet_hf.curation.repair import repair
+from cytoimagenet_hf.curation.reproduce import reproduce_all
 from cytoimagenet_hf.curation.verify import verify
 from cytoimagenet_hf.errors import BuildError
 from tests.curation.builds import config, raw_data, tree
@@ -222,8 +224,41 @@ def labels(folder: Path) -> list[dict]:
     return pq.read_table(folder / "labels.parquet").to_pylist()
 
 
-def test_other_sizes_than_the_published_ones_are_refused(raw, first, tmp_path):
-    """A build with another `small_side` than its base names the flag that makes them equal."""
-    other = preset("standard", min_fields=3, max_fields=4, small_side=100)
-    with pytest.raises(ValueError, match="--set small_side=256"):
-        build(config(raw, tmp_path / "out", names=("bbbc006",), parameters=other, base=first))
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"small_side": 100}, "small_side 256, not 100.*: pass --set small_side=256$"),
+        ({"seed": 1}, "seed 0, not 1.*: pass --seed 0$"),
+        (
+            {"percents": (1.0, 99.0), "min_side": 20},
+            r"percents \[0.1, 99.9\], not \[1.0, 99.0\], min_side 32, not 20.*: pass "
+            r"--set 'percents=\[0.1,99.9\]' --set min_side=32$",
+        ),
+        ({"min_contrast": 0.0}, "--set min_contrast=11.5$"),
+        ({"min_crop_side": 60}, "--set min_crop_side=70$"),
+        ({"tiny_crops": 9}, "--set tiny_crops=100$"),
+        ({"group_rows": 6}, "--set group_rows=5$"),
+        ({"max_pixels": 1 << 20}, f"--max-pixels {1 << 26}$"),
+    ],
+)
+def test_parameters_that_published_crops_depend_on_are_refused(first, change, message):
+    """The message names both values, and the arguments that make them equal."""
+    with pytest.raises(ValueError, match=message):
+        read_release(first, dataclasses.replace(_PARAMETERS, **change))
+
+
+def test_parameters_that_only_choose_may_differ(raw, tmp_path):
+    """Crops of the base can be made again, its fourth ones too where now one is wanted."""
+    build(config(raw, tmp_path / "base", names=("bbbc006",), parameters=_PARAMETERS))
+    change = {"max_fields": 5, "min_crops": 1, "validation_share": 0.3, "max_pixels": 1 << 27}
+    change |= {"crops_by_fields": ((0, 1),), "presample": 99, "chunk_fields": 3}
+    chosen = config(
+        raw,
+        tmp_path / "out",
+        names=("bbbc048",),
+        parameters=dataclasses.replace(_PARAMETERS, **change),
+        base=tmp_path / "base",
+    )
+    build(chosen)
+    both = config(raw, chosen.output, names=("bbbc006", "bbbc048")).inputs
+    assert [one for one in reproduce_all(chosen.output, both) if not one.is_equal] == []
