@@ -1,5 +1,6 @@
 """`cytoimagenet add-embeddings`."""
 
+import functools
 import json
 import re
 from dataclasses import asdict
@@ -11,6 +12,9 @@ import typer
 from cytoimagenet_hf.commands.options import Json
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from cytoimagenet_hf.curation.embeddings import Embed
     from cytoimagenet_hf.hub.cards import EmbeddingFacts
 
@@ -33,7 +37,9 @@ def add_embeddings(
     replace: Annotated[
         bool, typer.Option("--replace", help="Compute anew what stands under this name.")
     ] = False,
-    cache: Annotated[Path | None, typer.Option(help="Of features; a broken run goes on.")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Keeps features. Default: in FOLDER.work until done.")
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Images of the encoder at a time.")] = 64,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
     as_json: Json = False,
@@ -48,7 +54,9 @@ def add_embeddings(
     if features:
         about, embed = _of_file(features, dtype, config, license)
     else:
-        about, embed = _of_encoder(encoder, mode, (dtype, config, license), (cache, batch, device))
+        about, of_encoder = _of_encoder(encoder, mode, (dtype, config, license), (batch, device))
+        place = cache or embeddings.cache_of(folder, name or _slug(about.encoder))
+        embed = functools.partial(of_encoder, cache=place)
     folder = folder.resolve()  # it is swapped, so "." would be the old one afterwards
     bars = console.Bars()
     try:
@@ -68,14 +76,14 @@ def add_embeddings(
 
 
 def _of_encoder(
-    spec: str, mode: str, told: tuple[str, str, str], how: tuple[Path | None, int, str]
-) -> "tuple[EmbeddingFacts, Embed]":
+    spec: str, mode: str, told: tuple[str, str, str], how: tuple[int, str]
+) -> "tuple[EmbeddingFacts, functools.partial[npt.NDArray[np.float32]]]":
     from cytoimagenet_hf.evaluation.crops import embed_crops
     from cytoimagenet_hf.evaluation.modes import parse_mode
     from cytoimagenet_hf.hub.cards import EmbeddingFacts
     from cytoimagenet_hf.models.encoders import load_encoder
 
-    (dtype, config, license), (cache, batch, device) = told, how
+    (dtype, config, license), (batch, device) = told, how
     chosen = parse_mode(mode)
     loaded = load_encoder(spec, device=device, say=lambda text: typer.echo(text, err=True))
     about = EmbeddingFacts(
@@ -89,9 +97,7 @@ def _of_encoder(
         license=license,
         builds=(),
     )
-    return about, lambda ids, pixels: embed_crops(
-        ids, pixels, loaded, chosen, cache=cache, batch=batch
-    )
+    return about, functools.partial(embed_crops, encoder=loaded, mode=chosen, batch=batch)
 
 
 def _of_file(path: Path, dtype: str, config: str, license: str) -> "tuple[EmbeddingFacts, Embed]":

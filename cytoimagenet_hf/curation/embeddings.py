@@ -86,6 +86,16 @@ def add_embeddings(
         return _add(folder, config, about, embed, replace, progress or Silent())
 
 
+def cache_of(folder: Path, name: str) -> Path:
+    """Where the vectors of a run that was broken off wait for the next one; gone when it is done.
+
+    Args:
+        folder: that gets the embeddings.
+        name: of the config, behind `embeddings-`.
+    """
+    return work_of(folder.resolve()) / "embeddings" / name
+
+
 @contextlib.contextmanager
 def _held(folder: Path) -> Iterator[None]:
     """Keep builds and other runs of this out, by the lock that a build of the folder takes."""
@@ -119,6 +129,7 @@ def _add(
         told = dataclasses.replace(about, dim=writer.dim, builds=tuple(builds))
         manifest = _finish(aside, papers, {config: told}, kept, written)
         swap(aside, folder)
+        shutil.rmtree(cache_of(folder, config.removeprefix(EMBEDDINGS)), ignore_errors=True)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return Added(

@@ -4,12 +4,14 @@ import json
 import shutil
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from cytoimagenet_hf import cli
 from cytoimagenet_hf.curation.verify import verify
 from cytoimagenet_hf.evaluation.featurefiles import write_features
 from cytoimagenet_hf.evaluation.records import Features
+from tests.children import in_child
 from tests.curation.forging import rows_of
 from tests.publishing import OPEN, build_data
 
@@ -52,6 +54,41 @@ def test_encoder_embeds_all_crops(folder, capsys):
     report = verify(folder, workers=0)
     assert report.is_whole
     assert report.manifest_sha256 == told["manifest_sha256"]
+
+
+DYING = """
+import hashlib, os, pathlib
+HERE = pathlib.Path(__file__).parent
+def embed(images):
+    log = HERE / "log"
+    done = log.read_text().split() if log.exists() else []
+    own = [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
+    if (HERE / "die").exists() and len(done) >= int((HERE / "die").read_text()):
+        os.kill(os.getpid(), 9)
+    log.write_text(" ".join([*done, *own]))
+    return images.mean((2, 3))
+"""
+
+
+def test_killed_run_goes_on(folder, tmp_path):
+    """After a kill in the second shard no image of the first is embedded again."""
+    shards = sorted((folder / "data" / "small").iterdir())
+    rows = pq.read_metadata(shards[0]).num_rows
+    (tmp_path / "dying.py").write_text(DYING)
+    (tmp_path / "die").write_text(str(rows + 2))  # two images tell who the encoder is
+    command = (folder, "--encoder", f"{tmp_path / 'dying.py'}:embed", "--name", "mine")
+    assert in_child(lambda: run(*command)).killed
+    before = (tmp_path / "log").read_text().split()
+    (tmp_path / "die").unlink()
+    (tmp_path / "log").unlink()
+    assert run(*command) == 0
+    again = (tmp_path / "log").read_text().split()
+    assert len(before) == 2 + rows
+    assert len(again) == 2 + len(rows_of(folder, "embeddings-mine")) - rows
+    assert before[:2] == again[:2]
+    assert not {*before[2:]} & {*again[2:]}
+    assert verify(folder, workers=0).is_whole
+    assert [path.name for path in (tmp_path / "cytoimagenet.work").rglob("*.parquet")] == []
 
 
 def test_file_of_features_is_joined_by_id(folder, tmp_path):
