@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cytoimagenet_hf.curation.embeddings import Embed
     from cytoimagenet_hf.hub.cards import EmbeddingFacts
 
-_NO_WEIGHTS = {"intensity": "none: statistics", "random": "none: untrained"}
+_NO_WEIGHTS = {"intensity": "statistics", "random": "untrained"}
 
 
 def add_embeddings(
@@ -47,17 +47,24 @@ def add_embeddings(
     """Add a config of embeddings to a data set, for whoever has no GPU."""
     from cytoimagenet_hf import console
     from cytoimagenet_hf.curation import embeddings
+    from cytoimagenet_hf.hub._embeddings import may_be_shown
 
     if bool(encoder) == bool(features):
         raise ValueError("Name an --encoder, or a file of --features: one of them.")
-    license = weights_license or _NO_WEIGHTS.get(encoder.partition(":")[0], "")
     if features:
-        about, embed = _of_file(features, dtype, config, license)
+        about, embed = _of_file(features, dtype, config, weights_license)
     else:
-        about, of_encoder = _of_encoder(encoder, mode, (dtype, config, license), (batch, device))
+        told = dtype, config, weights_license
+        about, of_encoder = _of_encoder(encoder, mode, told, (batch, device))
         place = cache or embeddings.cache_of(folder, name or _slug(about.encoder))
         embed = functools.partial(of_encoder, cache=place)
     folder = folder.resolve()  # it is swapped, so "." would be the old one afterwards
+    if not may_be_shown(about.license):
+        typer.echo(
+            f"license of the weights: {about.license}. These embeddings are not for all to see: "
+            f"`publish` takes them with --private, or leaves them out (--only-publishable)",
+            err=True,
+        )
     bars = console.Bars()
     try:
         done = embeddings.add_embeddings(
@@ -73,6 +80,18 @@ def add_embeddings(
         f"manifest sha256 {done.manifest_sha256}\n"
         f'load: datasets.load_dataset("{folder.as_posix()}", "{done.config}")'
     )
+
+
+def _stated_license(spec: str) -> str:
+    """Find the license that an encoder's weights state; "" where nobody states one."""
+    from cytoimagenet_hf.hub._embeddings import NO_WEIGHTS
+    from cytoimagenet_hf.hub.model_cards import license_of_model
+    from cytoimagenet_hf.models.encoders import folder_of_model
+
+    if why := _NO_WEIGHTS.get(spec.partition(":")[0]):
+        return f"{NO_WEIGHTS}{why}"
+    folder = folder_of_model(spec)
+    return license_of_model(folder) if folder else ""
 
 
 def _of_encoder(
@@ -94,7 +113,7 @@ def _of_encoder(
         config=config,
         mode=chosen.name,
         preprocessing=loaded.preprocessing,
-        license=license,
+        license=license or _stated_license(spec),  # now that it is in the cache
         builds=(),
     )
     return about, functools.partial(embed_crops, encoder=loaded, mode=chosen, batch=batch)

@@ -19,7 +19,7 @@ def publish(
     private: Annotated[bool, typer.Option("--private", help="For nobody else yet.")] = False,
     tag: Annotated[str, typer.Option(help="Name of this state for good, as v1.0.")] = "",
     only_publishable: Annotated[
-        bool, typer.Option("--only-publishable", help="Leave out crops that others may not have.")
+        bool, typer.Option("--only-publishable", help="Leave out what others may not have.")
     ] = False,
     replace: Annotated[
         bool,

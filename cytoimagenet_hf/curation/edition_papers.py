@@ -230,6 +230,7 @@ def _counts(edition: Edition) -> dict[str, dict[str, int]]:
         key: count
         for key, count in counts.items()
         if key.rpartition("/")[2] not in edition.withheld_terms
+        and key.partition("/")[0] not in edition.without
     }
 
 
@@ -283,12 +284,18 @@ def _is_edited(standing: Standing) -> bool:
 
 def _build(edition: Edition, exclusions: Mapping[tuple[str, str], int]) -> dict[str, Any]:
     """The record of the build, of what is published; without the hashes of the card."""
-    build = dict(edition.papers.build)
+    build = {**edition.papers.build, "counts": _counts(edition)}
+    lineage = build["lineage"] if edition.is_whole else _lineage(edition)
+    there = [one["build"] for one in lineage]
+    if "embeddings" in build:
+        build["embeddings"] = {
+            config: about | {"builds": [name for name in about["builds"] if name in there]}
+            for config, about in build["embeddings"].items()
+            if config not in edition.without
+        }
     if edition.is_whole:
         return build
     gone = edition.withheld_terms
-    lineage = _lineage(edition)
-    there = [one["build"] for one in lineage]
     withheld = {**build.get("withheld", {}), **_withheld(edition)}
     build |= {
         "build": there[-1],
@@ -298,17 +305,11 @@ def _build(edition: Edition, exclusions: Mapping[tuple[str, str], int]) -> dict[
         "label_fields": {
             terms: counts for terms, counts in build["label_fields"].items() if terms not in gone
         },
-        "counts": _counts(edition),
         "exclusions": {
             f"{stage}: {reason}": count for (stage, reason), count in sorted(exclusions.items())
         },
         "withheld": {name: counts for name, counts in withheld.items() if name in there},
     }
-    if embeddings := build.get("embeddings"):
-        build["embeddings"] = {
-            config: about | {"builds": [name for name in about["builds"] if name in there]}
-            for config, about in embeddings.items()
-        }
     return build
 
 

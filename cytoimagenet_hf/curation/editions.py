@@ -18,6 +18,7 @@ from cytoimagenet_hf.curation.papers import BUILD, SUMS, Papers, read_papers
 from cytoimagenet_hf.curation.pictures import PICTURES
 from cytoimagenet_hf.curation.shardcheck import NAME
 from cytoimagenet_hf.errors import DatasetNotAvailableError
+from cytoimagenet_hf.hub._embeddings import embeddings_of, may_be_shown
 from cytoimagenet_hf.hub._folders import check_folder
 from cytoimagenet_hf.hub.croissant import CROISSANT
 from cytoimagenet_hf.hub.licenses import terms_of
@@ -29,9 +30,9 @@ _SHOWN = 6  # sources in a message
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Withheld:
-    """Crops of one source and license that stay here."""
+    """Crops of one source and license that stay here, or those of a config of embeddings."""
 
-    source: str
+    source: str  # or the config
     license: str
     crops: int
 
@@ -49,23 +50,28 @@ class Edition:
     withheld_terms: frozenset[str]
     withheld: Sequence[Withheld]
     secret: frozenset[str]  # sources with in-house records, of which not even a name is told
+    without: frozenset[str] = frozenset()  # configs of embeddings that are left out
 
     @property
     def is_whole(self) -> bool:
-        """Say whether nothing of the folder stays here."""
+        """Say whether all crops of the folder are published."""
         return not self.withheld_terms and not self.secret
 
 
-def choose_edition(folder: Path, *, only_publishable: bool = False) -> Edition:
+def choose_edition(
+    folder: Path, *, only_publishable: bool = False, private: bool = False
+) -> Edition:
     """Choose what of a folder is published, from its names and small tables.
 
     Args:
         folder: of a build.
         only_publishable: leave out what may not be published, rather than refuse.
+        private: into a repository that others don't see. Crops that may not be published may not
+            go there either, but embeddings may, as the weights that made them may.
 
     Raises:
         DatasetNotAvailableError: the folder is not whole, or no build wrote it.
-        ValueError: it holds crops that may not be published, or nothing else.
+        ValueError: it holds crops or embeddings that may not be published, or nothing else.
     """
     check_folder(folder)
     papers = read_papers(folder, findings := Findings(""))
@@ -84,12 +90,20 @@ def choose_edition(folder: Path, *, only_publishable: bool = False) -> Edition:
     withheld = _count_withheld(rows, forbidden)
     if withheld and not only_publishable:
         raise ValueError(_refusal(folder, withheld))
+    closed = [] if private else _closed_embeddings(papers.build)
+    if closed and not only_publishable:
+        raise ValueError(_refusal_of_embeddings(folder, closed))
     terms = {
         "local",
         *(row["terms"] for row in _pairs(rows, "license", "terms") if row["license"] in forbidden),
     }
     shards = {path: papers.sums[path] for path in sorted(papers.sums) if NAME.fullmatch(path)}
-    kept = {path: one for path, one in shards.items() if _terms(path) not in terms}
+    without = frozenset(one.source for one in closed)
+    kept = {
+        path: one
+        for path, one in shards.items()
+        if _terms(path) not in terms and path.split("/")[1] not in without
+    }
     if not any(path.startswith("data/default/") for path in kept):
         raise ValueError(f"Nothing may be published of {folder}. {_refusal(folder, withheld)}")
     edition = Edition(
@@ -97,9 +111,10 @@ def choose_edition(folder: Path, *, only_publishable: bool = False) -> Edition:
         papers=papers,
         rows=rows,
         shards=kept,
-        withheld_terms=frozenset(_terms(path) for path in shards.keys() - kept.keys()),
-        withheld=withheld,
+        withheld_terms=frozenset(map(_terms, shards)) & terms,
+        withheld=[*withheld, *closed],
         secret=_secret_sources(papers.build),
+        without=without,
     )
     _check_classes(edition, forbidden)
     return edition
@@ -173,6 +188,32 @@ def _refusal(folder: Path, withheld: Sequence[Withheld]) -> str:
         f"{folder} holds crops whose license doesn't allow others to have them, so they go to no "
         f"repository, not even a private one: {', '.join(told)}. Publish the rest with "
         f"--only-publishable, or build without these sources (--sources)."
+    )
+
+
+def _closed_embeddings(build: Mapping[str, Any]) -> list[Withheld]:
+    """Embeddings by weights that may not be shown to all, so neither may they (design 8)."""
+    return [
+        Withheld(
+            source=config,
+            license=one.license,
+            crops=sum(
+                count["rows"]
+                for key, count in build["counts"].items()
+                if key.startswith(f"{config}/")
+            ),
+        )
+        for config, one in embeddings_of(build).items()
+        if not may_be_shown(one.license)
+    ]
+
+
+def _refusal_of_embeddings(folder: Path, closed: Sequence[Withheld]) -> str:
+    told = ", ".join(f"{one.source} (license of the weights: {one.license})" for one in closed)
+    return (
+        f"{folder} holds embeddings by weights that may not be shown to all, or nobody knows "
+        f"whether they may: {told}. Publish the rest with --only-publishable, or all of it for "
+        f"nobody else with --private."
     )
 
 

@@ -29,7 +29,7 @@ class Options:
 
     Attributes:
         private: make the repository private; what may not be published isn't, all the same.
-        only_publishable: leave out crops that may not be published, rather than refuse.
+        only_publishable: leave out what may not be published, rather than refuse.
         replace: remove or change shards of another build that stand there, and a card that can't
             be kept.
         tag: name of this state, as v1.0; empty: none.
@@ -86,7 +86,9 @@ def publish(
         PushError: no token, no right, no Hub; or what stands there forbids it.
     """
     progress = progress or Silent()
-    edition = choose_edition(folder, only_publishable=options.only_publishable)
+    edition = choose_edition(
+        folder, only_publishable=options.only_publishable, private=options.private
+    )
     uploads = _uploads(edition)
     target, notes = _open(repo_id, options)
     try:

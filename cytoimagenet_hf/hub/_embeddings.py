@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from cytoimagenet_hf.hub._facts import EmbeddingFacts
+from cytoimagenet_hf.hub.licenses import JOINED, strictest
 from cytoimagenet_hf.schema import EMBEDDING_TYPES, EMBEDDINGS
 
 SOURCES = ("default", "small")  # configs that embeddings may be of: they have all crops
 CONFIG = re.compile(rf"{EMBEDDINGS}[a-z0-9]+(?:[.-][a-z0-9]+)*")
 _DIMENSIONS = 1 << 16
+NO_WEIGHTS = "none: "  # begins the license of what no weights made
 _NAMES = {one.name for one in dataclasses.fields(EmbeddingFacts)}
 
 
@@ -24,6 +26,17 @@ def embeddings_of(build: Mapping[str, Any]) -> dict[str, EmbeddingFacts]:
         for config, one in sorted(found.items())
         if CONFIG.fullmatch(config) and _is_whole(one)
     }
+
+
+def may_be_shown(license: str) -> bool:
+    """Say whether vectors may be shown to all, which is as for the weights that made them.
+
+    Args:
+        license: of the weights, as `EmbeddingFacts` holds it. Where nobody stated one, the data
+            set's card says so, and nothing is forbidden.
+    """
+    stated = license and not license.startswith(NO_WEIGHTS)
+    return not stated or strictest(*license.split(JOINED)).publishable
 
 
 def _is_whole(one: object) -> bool:

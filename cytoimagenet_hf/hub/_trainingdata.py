@@ -94,7 +94,7 @@ def _read_card(fetch: Fetch, config: str, split: str) -> dict[str, Any]:
     """What README.md tells, and the counts of a curated data set."""
     if (readme := fetch("README.md")) is None:
         return {"note": "the data set has no README.md"}
-    card = _front_matter(readme)
+    card = front_matter(readme)
     simulated = "simulated" in (card.get("tags") or [])
     if build := _build(readme.parent):
         parts = _count(fetch, readme.parent, config, split)
@@ -136,7 +136,8 @@ def _inside(folder: Path) -> Fetch:
     return fetch
 
 
-def _front_matter(readme: Path) -> dict[str, Any]:
+def front_matter(readme: Path) -> dict[str, Any]:
+    """Read the YAML block of a card."""
     found = yaml.safe_load(generated_parts(readme.read_text(encoding="utf-8"))[FRONT_MATTER])
     return found if isinstance(found, dict) else {}
 

@@ -21,6 +21,7 @@ _CC_ELEMENTS = {
     ("by", "nd"): "local",
     ("by", "nc", "nd"): "local",
 }
+JOINED = " + "  # between the licenses of all parts of one thing
 _CC_VERSIONS = ("1.0", "2.0", "2.5", "3.0", "4.0")
 _HUB_CC = {  # versions of Creative Commons that the Hub has an id for
     "by": ("2.0", "2.5", "3.0", "4.0"),
@@ -170,7 +171,7 @@ def strictest(*parts: Terms | str) -> Terms:
     if len(set(known)) == 1:
         return known[0]
     return Terms(
-        license=" + ".join(sorted({one.license for one in known})),
+        license=JOINED.join(sorted({one.license for one in known})),
         terms=max((one.terms for one in known), key=TERMS.index),
         publishable=all(one.publishable for one in known),
         commercial=all(one.commercial for one in known),

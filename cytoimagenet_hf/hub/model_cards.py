@@ -6,6 +6,7 @@ outside (class names, settings, names of data sets) is escaped.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -19,7 +20,7 @@ from cytoimagenet_hf import files
 from cytoimagenet_hf.hub._curves import draw_curves, sparkline, thinned, values
 from cytoimagenet_hf.hub._markdown import table, text
 from cytoimagenet_hf.hub._modelfacts import ClassScore, ModelFacts, describe_run
-from cytoimagenet_hf.hub._trainingdata import DataFacts, DataPart
+from cytoimagenet_hf.hub._trainingdata import DataFacts, DataPart, front_matter
 from cytoimagenet_hf.hub.licenses import Terms, strictest, terms_of
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "DataPart",
     "ModelFacts",
     "describe_run",
+    "license_of_model",
     "render_eval_results",
     "render_model_card",
     "weights_terms",
@@ -38,6 +40,8 @@ CURVES = "curves.png"
 EVAL_RESULTS = ".eval_results/cytoimagenet.yaml"
 _PLAIN = re.compile(r"[\w.:/@-]+", re.ASCII)
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+_NO_ONE_LICENSE = "terms-of-training-data"  # license_name where the Hub has no id for the terms
+_STATED = re.compile(r"strictest terms of their training data: \*\*(?P<license>.+?)\*\*")
 _METRICS = {  # of final.json -> (type on the Hub, name)
     "accuracy": ("accuracy", "top-1 accuracy"),
     "accuracy_top5": ("accuracy", "top-5 accuracy"),
@@ -101,6 +105,28 @@ def write_model_card(
 def weights_terms(data: DataFacts) -> Terms:
     """Return the strictest terms of all training rows, which the weights state as theirs."""
     return strictest(*[part.license for part in data.parts] or ["unknown"])
+
+
+def license_of_model(folder: Path) -> str:
+    """Read the license that a model's folder states of its weights: in its card, else config.json.
+
+    Returns:
+        As it is worded there; where our card names several, joined as `strictest` joins them. "" if
+        the folder states none.
+    """
+    card, front = "", dict[str, Any]()
+    with contextlib.suppress(OSError, ValueError, yaml.YAMLError):
+        card = (folder / "README.md").read_text(encoding="utf-8")
+        front = front_matter(folder / "README.md")
+    config = files.read_json(folder / "config.json")
+    known = config.get("pretrained_cfg") if isinstance(config, dict) else None
+    license = front.get("license") or (known.get("license") if isinstance(known, dict) else "")
+    if license == "other":
+        license = front.get("license_name") or "unknown"
+    if license == _NO_ONE_LICENSE:
+        stated = _STATED.search(card)
+        license = stated["license"] if stated else "unknown"
+    return str(license or "")
 
 
 def render_model_card(facts: ModelFacts) -> str:
@@ -181,7 +207,7 @@ def _front_matter(facts: ModelFacts) -> str:
 def _license(facts: ModelFacts) -> dict[str, str]:
     if hub_id := weights_terms(facts.data).hub_id:
         return {"license": hub_id}
-    found = {"license": "other", "license_name": "terms-of-training-data"}
+    found = {"license": "other", "license_name": _NO_ONE_LICENSE}
     if facts.hub_id:
         page = f"https://huggingface.co/{facts.hub_id}"
         found["license_link"] = f"{page}#training-data-and-terms"

@@ -200,6 +200,18 @@ def _transformers(model: str, device: str) -> Encoder:
     return transformers_encoder(model, name=name, device=device)
 
 
+def folder_of_model(spec: str) -> Path | None:
+    """Return the folder on this disk, the Hub's cache included, that holds an encoder's model.
+
+    None where it isn't here, or where `spec` (as for `load_encoder`) names no folder or repository.
+    """
+    kind, _, rest = (_default_model()[0] if spec == "cytoimagenet" else spec).partition(":")
+    if kind in ("local-dir", "transformers") and Path(rest).is_dir():
+        return Path(rest)
+    config = reach.cached_config(rest) if kind in ("hf-hub", "transformers") else None
+    return config.parent if config else None
+
+
 def _default_model() -> tuple[str, str]:
     """Return what stands for `cytoimagenet`, as timm takes it, and its name."""
     chosen = os.environ.get("CYTOIMAGENET_MODEL") or DEFAULT_MODEL

@@ -28,14 +28,12 @@ def check_hub(hub_id: str, what: str, instead: str) -> None:
         ValueError: it is no id of the Hub's.
         EncoderError: they can't be had; says why, in less than two seconds.
     """
-    import huggingface_hub
     from huggingface_hub import constants
 
     name, _, revision = hub_id.partition("@")
     if not _HUB_ID.fullmatch(name):
         raise ValueError(f"{what}: {name!r} is neither a folder nor OWNER/NAME on the Hub.")
-    cached = huggingface_hub.try_to_load_from_cache(name, "config.json", revision=revision or None)
-    if isinstance(cached, str):
+    if cached_config(hub_id):
         return
     why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else _probe(name, revision or None)
     if why:
@@ -43,6 +41,15 @@ def check_hub(hub_id: str, what: str, instead: str) -> None:
             f"The weights of {what} are not in the cache and the Hub can't give {hub_id} ({why}). "
             f"{instead}"
         )
+
+
+def cached_config(hub_id: str) -> Path | None:
+    """Return config.json of a model ("owner/name", or "owner/name@revision") in the Hub's cache."""
+    import huggingface_hub
+
+    name, _, revision = hub_id.partition("@")
+    cached = huggingface_hub.try_to_load_from_cache(name, "config.json", revision=revision or None)
+    return Path(cached) if isinstance(cached, str) else None
 
 
 def _probe(name: str, revision: str | None) -> str:

@@ -8,12 +8,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from cytoimagenet_hf import cli
+from cytoimagenet_hf.curation.editions import choose_edition
 from cytoimagenet_hf.curation.verify import verify
 from cytoimagenet_hf.evaluation.featurefiles import write_features
 from cytoimagenet_hf.evaluation.records import Features
 from tests.children import in_child
 from tests.curation.forging import rows_of
-from tests.publishing import OPEN, build_data
+from tests.curation.test_editions import published
+from tests.publishing import OPEN, build_data, edition_of
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +91,37 @@ def test_killed_run_goes_on(folder, tmp_path):
     assert not {*before[2:]} & {*again[2:]}
     assert verify(folder, workers=0).is_whole
     assert [path.name for path in (tmp_path / "cytoimagenet.work").rglob("*.parquet")] == []
+
+
+def test_embeddings_by_weights_that_are_not_for_all_stay_here(folder, tmp_path, capsys):
+    """The model's own card says so; told when they are added, and then it is as for the weights."""
+    torch, timm = pytest.importorskip("torch"), pytest.importorskip("timm")
+    from cytoimagenet_hf.pretraining.config import TrainConfig
+    from cytoimagenet_hf.pretraining.export import save_model
+
+    torch.manual_seed(0)
+    net = timm.create_model("test_efficientnet", num_classes=3)
+    save_model(net, tmp_path / "model", classes=["a", "b", "c"], config=TrainConfig(image_size=64))
+    (tmp_path / "model" / "README.md").write_text(
+        "---\nlicense: other\nlicense_name: terms-of-training-data\n---\nHere they carry the "
+        "strictest terms of their training data: **CC BY 4.0 + unknown** (local).\n"
+    )
+    assert run(folder, "--encoder", f"local-dir:{tmp_path / 'model'}", "--name", "own") == 0
+    assert "license of the weights: CC BY 4.0 + unknown. These" in capsys.readouterr().err
+    assert "CC BY 4.0 + unknown |" in (folder / "README.md").read_text(encoding="utf-8")
+    assert run(folder, "--encoder", "intensity") == 0
+    assert "not for all" not in capsys.readouterr().err
+    with pytest.raises(ValueError, match=r"embeddings-own \(.* \+ unknown\).*--private"):
+        choose_edition(folder)
+    (closed,) = edition_of(folder).withheld
+    assert (closed.source, closed.crops) == ("embeddings-own", len(rows_of(folder, "small")))
+    there = published(folder, tmp_path / "out", edition=edition_of(folder))
+    assert verify(there, workers=0).findings == ()
+    assert "embeddings-own" not in "".join(map(str, there.rglob("*")))
+    assert b"embeddings-own" not in (there / "build.json").read_bytes()
+    assert len(rows_of(there, "embeddings-intensity")) == closed.crops
+    private = published(folder, tmp_path / "b", edition=choose_edition(folder, private=True))
+    assert len(rows_of(private, "embeddings-own")) == closed.crops
 
 
 def test_file_of_features_is_joined_by_id(folder, tmp_path):

@@ -11,11 +11,13 @@ import yaml
 from huggingface_hub import ModelCard
 
 from cytoimagenet_hf.hub import _modelfacts
+from cytoimagenet_hf.hub._embeddings import may_be_shown
 from cytoimagenet_hf.hub.model_cards import (
     DataFacts,
     DataPart,
     ModelFacts,
     describe_run,
+    license_of_model,
     render_eval_results,
     render_model_card,
     weights_terms,
@@ -107,6 +109,38 @@ def test_mixed_terms_have_a_name_and_an_address():
     assert front(card)["license_link"].endswith("lab/net#training-data-and-terms")
     assert "## Training data and terms\n" in card
     assert "license_link" not in front(render_model_card(facts(parts=(BY, NC), hub_id="")))
+
+
+@pytest.mark.parametrize(
+    ("parts", "license", "shown"),
+    [
+        ((BY,), "cc-by-4.0", True),
+        ((BY, NC), "CC BY 4.0 + CC BY-NC 3.0", True),
+        ((BY, UNKNOWN), "CC BY 4.0 + unknown", False),
+        ((), "unknown", False),
+    ],
+)
+def test_license_is_read_back_from_the_card(tmp_path, parts, license, shown):
+    """What the card says of the weights decides on vectors that they make, too."""
+    (tmp_path / "README.md").write_text(render_model_card(facts(parts=parts)), encoding="utf-8")
+    assert license_of_model(tmp_path) == license
+    assert may_be_shown(license) == shown == weights_terms(facts(parts=parts).data).publishable
+
+
+def test_license_of_a_model_of_others_is_what_its_files_say(tmp_path):
+    """A card with a name of its own, else config.json, else nothing; a broken card is none."""
+    assert license_of_model(tmp_path) == ""
+    (tmp_path / "config.json").write_text('{"pretrained_cfg": {"license": "apache-2.0"}}')
+    assert license_of_model(tmp_path) == "apache-2.0"
+    (tmp_path / "README.md").write_text("---\nlicense: [\n---\n")
+    assert license_of_model(tmp_path) == "apache-2.0"
+    (tmp_path / "README.md").write_text("---\nlicense: other\nlicense_name: their-own\n---\n")
+    assert license_of_model(tmp_path) == "their-own"
+    assert [may_be_shown(one) for one in ("", "none: untrained", "their-own")] == [
+        True,
+        True,
+        False,
+    ]
 
 
 def test_terms_of_nothing_known_are_local():
