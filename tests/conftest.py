@@ -1,6 +1,7 @@
 """What all tests share: no network, no user cache, and the place of the real data."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,14 @@ SHARED = Path(os.environ.get("CYTOIMAGENET_SHARED", Path(__file__).resolve().par
 def own_home(tmp_path, monkeypatch):
     """Keep what the package and its libraries remember inside of the test's own folder."""
     monkeypatch.setenv("CYTOIMAGENET_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def hears_interrupts():
+    """Let processes that the test starts hear SIGINT: what runs in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

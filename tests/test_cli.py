@@ -174,7 +174,7 @@ def test_debug_shows_the_traceback(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no SIGINT for one process")
-def test_interrupt_is_told_in_one_line(tmp_path):
+def test_interrupt_is_told_in_one_line(tmp_path, hears_interrupts):
     """Ctrl-C ends with 130, and says that nothing is lost."""
     (tmp_path / "mine.py").write_text("import time\ntime.sleep(60)\n")
     process = subprocess.Popen(

@@ -134,7 +134,7 @@ def test_killed_at_ten_random_moments_it_sends_nothing_twice(hub_server, crops):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no SIGINT for one process")
-def test_interrupted_it_says_that_it_goes_on(hub_server, folder):
+def test_interrupted_it_says_that_it_goes_on(hub_server, folder, hears_interrupts):
     """Ctrl-C in the middle of an upload ends with 130; main is as it was."""
     fault = hub_server.fail("PUT /lfs", delay=2, times=1)
     process = command(hub_server, folder, "lab/cells", "--only-publishable", "--workers", "0")

@@ -60,6 +60,15 @@ def test_processes_find_the_same(built):
     assert verify(built.folder, workers=2) == verify(built.folder, workers=0)
 
 
+def in_prose(folder, path: str, byte: int) -> bool:
+    """Say whether a byte of the card lies behind the front matter and between generated parts."""
+    if path != "README.md":
+        return False
+    before = (folder / path).read_bytes()[:byte]
+    opened, closed = before.count(b"<!-- generated:"), before.count(b"<!-- /generated:")
+    return opened == closed > 0
+
+
 def check_flip(folder, path: str, byte: int, bit: int) -> None:
     """A flipped bit is named with its file, and with its row group where it lies in one."""
     whole = (folder / path).read_bytes()
@@ -86,8 +95,10 @@ def check_cut(folder, path: str, left: int) -> None:
 
 
 def test_bit_flips_are_named_with_file_and_row_group(built):
-    """Sixteen bits anywhere but in prose."""
-    for path, byte, bit in bit_flips(built.folder, 16):
+    """Sixteen bits anywhere but in prose, which people may change."""
+    flips = [one for one in bit_flips(built.folder, 20) if not in_prose(built.folder, *one[:2])]
+    assert len(flips) >= 16
+    for path, byte, bit in flips[:16]:
         check_flip(built.folder, path, byte, bit)
 
 
