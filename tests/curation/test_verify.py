@@ -112,15 +112,18 @@ def test_two_hundred_bit_flips_are_named(built):
 
 
 def test_truncations_are_named(built):
-    """Each file once, cut anywhere."""
+    """Each file once, cut anywhere but in prose."""
     for path, left in truncations(built.folder, len(list(walk(built.folder)))):
-        check_cut(built.folder, path, left)
+        if not in_prose(built.folder, path, left):
+            check_cut(built.folder, path, left)
 
 
 @pytest.mark.slow
 def test_sixty_four_truncations_are_named(built):
-    """All files in turn, cut anywhere."""
-    for path, left in truncations(built.folder, 64):
+    """All files in turn, cut anywhere but in prose, which people may shorten."""
+    cuts = [one for one in truncations(built.folder, 68) if not in_prose(built.folder, *one)][:64]
+    assert len(cuts) == 64
+    for path, left in cuts:
         check_cut(built.folder, path, left)
 
 
