@@ -223,30 +223,37 @@ def test_bare_yaml_block_of_a_new_repository_is_no_work_of_anyone(mixed, tmp_pat
 # --- in-house data
 
 
-def build_with_own(to, *, label: str, column: str = "phenotype"):
-    """bbbc038 beside three records of an in-house table."""
-    raw = raw_data(to / "raw", OPEN, fields=12)
-    pictures = sorted((raw / "bbbc038").rglob("*.png"))
-    pictures = [path for path in pictures if "images" in path.parts]
-    own = to / "secret"
-    own.mkdir()
-    lines = [f"path,license,{column}"]
-    from PIL import Image
+def pictures_of(raw) -> list:
+    """Images of bbbc038 as they lie in its folder, sorted."""
+    return sorted(path for path in (raw / "bbbc038").rglob("*.png") if "images" in path.parts)
 
-    for number, path in enumerate(pictures[:4]):
-        with Image.open(path) as image:
-            image.convert("L").rotate(90).resize((300, 280)).save(own / f"hush{number}.png")
-        lines.append(f"hush{number}.png,in-house,{label}")
-    (own / "table.csv").write_text("\n".join(lines) + "\n")
-    table = inputs.from_table(own / "table.csv", own, [], name="hushlab")
+
+def build_beside(raw, own, *, name: str, label: str, column: str):
+    """Build bbbc038 beside the in-house images of a folder, all of one label."""
+    lines = [f"{path.name},in-house,{label}\n" for path in sorted(own.glob("*.png"))]
+    (own / "table.csv").write_text("".join([f"path,license,{column}\n", *lines]))
+    table = inputs.from_table(own / "table.csv", own, [], name=name)
     config = BuildConfig(
         inputs=[*inputs.from_roots([str(raw)], list(OPEN)), table],
-        output=to / "cytoimagenet",
+        output=own.parent / "cytoimagenet",
         parameters=preset("standard", **SMALL),
         workers=0,
     )
     build(config)
     return config.output
+
+
+def build_with_own(to, *, label: str, column: str = "phenotype"):
+    """bbbc038 beside four records of an in-house table."""
+    raw = raw_data(to / "raw", OPEN, fields=12)
+    own = to / "secret"
+    own.mkdir()
+    from PIL import Image
+
+    for number, path in enumerate(pictures_of(raw)[:4]):
+        with Image.open(path) as image:
+            image.convert("L").rotate(90).resize((300, 280)).save(own / f"hush{number}.png")
+    return build_beside(raw, own, name="hushlab", label=label, column=column)
 
 
 def test_class_of_in_house_data_alone_is_refused(tmp_path):
@@ -287,22 +294,11 @@ def test_nothing_tells_of_in_house_data(tmp_path):
 def build_with_copies(to, *, label: str):
     """bbbc038 beside four of its images under in-house names, which sort before its own."""
     raw = raw_data(to / "raw", OPEN, fields=12)
-    pictures = sorted(path for path in (raw / "bbbc038").rglob("*.png") if "images" in path.parts)
     own = to / "secret"
     own.mkdir()
-    for number, path in enumerate(pictures[-4:]):  # the first ones have no annotation
+    for number, path in enumerate(pictures_of(raw)[-4:]):  # the first have no annotation
         shutil.copyfile(path, own / f"hush{number}.png")
-    lines = [f"hush{number}.png,in-house,{label}\n" for number in range(4)]
-    (own / "table.csv").write_text("".join(["path,license,cell_visible\n", *lines]))
-    table = inputs.from_table(own / "table.csv", own, [], name="acme")
-    config = BuildConfig(
-        inputs=[*inputs.from_roots([str(raw)], list(OPEN)), table],
-        output=to / "cytoimagenet",
-        parameters=preset("standard", **SMALL),
-        workers=0,
-    )
-    build(config)
-    return config.output
+    return build_beside(raw, own, name="acme", label=label, column="cell_visible")
 
 
 def reasons_of(folder) -> dict[str, set[str]]:
