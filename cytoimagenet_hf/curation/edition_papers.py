@@ -18,7 +18,14 @@ from cytoimagenet_hf import files, hashing
 from cytoimagenet_hf.curation.cardfacts import transfers
 from cytoimagenet_hf.curation.configs import data_files
 from cytoimagenet_hf.curation.documents import LABELS
-from cytoimagenet_hf.curation.editions import SECRET, Edition, crops_by, other_files
+from cytoimagenet_hf.curation.edition_records import (
+    published_counts,
+    published_fields,
+    published_lineage,
+    published_record,
+    published_sources,
+)
+from cytoimagenet_hf.curation.editions import Edition, crops_by, other_files
 from cytoimagenet_hf.curation.papers import (
     BUILD,
     CARD,
@@ -71,7 +78,7 @@ def write_papers(edition: Edition, to: Path, *, hub_id: str, standing: Standing)
         EXCLUSION_REPORT: _exclusions(edition, to / EXCLUSION_REPORT),
     }
     counts = _exclusion_counts(papers[EXCLUSION_REPORT])
-    build = _build(edition, counts)
+    build = published_record(edition, counts)
     labels = pq.read_table(papers[LABEL_REPORT]).to_pylist()
     facts = _facts(edition, build, labels, counts, hub_id)
     pictures = _pictures(edition, facts, to)
@@ -102,8 +109,8 @@ def _labels(edition: Edition, to: Path) -> Path:
     path = edition.folder / LABEL_REPORT
     if edition.is_whole:
         return path
-    fields = _fields(edition)
-    named = class_ends(_lineage(edition))[-1]  # no published shard names more classes
+    fields = published_fields(edition)
+    named = class_ends(published_lineage(edition))[-1]  # no published shard names more classes
     crops: Counter[int] = Counter()
     sources: dict[int, set[str]] = defaultdict(set)
     for (label, source), count in crops_by(edition, "label", "dir_name").items():
@@ -193,8 +200,8 @@ def _facts(
             for row in labels
             if not row["dropped_reason"]
         ],
-        sources=[cards.SourceFacts(**one) for one in _open_sources(edition)],
-        sizes=[_size(key, count) for key, count in _counts(edition).items()],
+        sources=[cards.SourceFacts(**one) for one in published_sources(edition)],
+        sizes=[_size(key, count) for key, count in published_counts(edition).items()],
         data_files=data_files([_shard(path) for path in edition.shards]),
         fingerprint=cards.content_fingerprint(edition.shards),
         parameters=parameters.as_dict(),
@@ -221,24 +228,6 @@ def _shard(path: str) -> Shard:
     name = NAME.fullmatch(path)
     config, split, terms = name.group("config", "split", "terms") if name else ("", "", "")
     return Shard(config, split, terms, path, 0, 0)
-
-
-def _counts(edition: Edition) -> dict[str, dict[str, int]]:
-    """The counts of build.json that are published: config/split/terms -> rows, bytes."""
-    counts: dict[str, dict[str, int]] = edition.papers.build["counts"]
-    return {
-        key: count
-        for key, count in counts.items()
-        if key.rpartition("/")[2] not in edition.withheld_terms
-        and key.partition("/")[0] not in edition.without
-    }
-
-
-def _open_sources(edition: Edition) -> list[dict[str, Any]]:
-    """The sources of build.json that have published crops."""
-    return [
-        one for one in edition.papers.build["sources"] if one["terms"] not in edition.withheld_terms
-    ]
 
 
 def _card(edition: Edition, facts: cards.CardFacts, standing: Standing) -> str:
@@ -280,88 +269,3 @@ def _is_edited(standing: Standing) -> bool:
         return cards.prose_sha256(standing.card) != standing.prose_sha256
     except ValueError:
         return True
-
-
-def _build(edition: Edition, exclusions: Mapping[tuple[str, str], int]) -> dict[str, Any]:
-    """The record of the build, of what is published; without the hashes of the card."""
-    build = {**edition.papers.build, "counts": _counts(edition)}
-    lineage = build["lineage"] if edition.is_whole else _lineage(edition)
-    there = [one["build"] for one in lineage]
-    if "embeddings" in build:
-        build["embeddings"] = {
-            config: about | {"builds": [name for name in about["builds"] if name in there]}
-            for config, about in build["embeddings"].items()
-            if config not in edition.without
-        }
-    if edition.is_whole:
-        return build
-    gone = edition.withheld_terms
-    withheld = {**build.get("withheld", {}), **_withheld(edition)}
-    build |= {
-        "build": there[-1],
-        "lineage": lineage,
-        "inputs": _inputs(edition),
-        "sources": _open_sources(edition),
-        "label_fields": {
-            terms: counts for terms, counts in build["label_fields"].items() if terms not in gone
-        },
-        "exclusions": {
-            f"{stage}: {reason}": count for (stage, reason), count in sorted(exclusions.items())
-        },
-        "withheld": {name: counts for name, counts in withheld.items() if name in there},
-    }
-    return build
-
-
-def _lineage(edition: Edition) -> list[dict[str, Any]]:
-    """The builds with published crops, and how many.
-
-    Of one without any not even the name stays, as the same crops, built again on what is published,
-    get the same name. Where it added classes that later shards name, the next build keeps their
-    number: classes are in order inside of each build alone.
-    """
-    crops = crops_by(edition, "build")
-    kept: list[dict[str, Any]] = []
-    before: list[int] = []
-    for one in edition.papers.build["lineage"]:
-        if count := crops[(one["build"],)]:
-            before += one.get("classes_before", [])
-            kept.append(one | {"crops": count} | ({"classes_before": before} if before else {}))
-            before = []
-        else:
-            before += class_ends([one])
-    return kept
-
-
-def _fields(edition: Edition) -> Counter[str]:
-    """Count the fields with published crops of each label."""
-    fields: Counter[str] = Counter()
-    for terms, counts in edition.papers.build["label_fields"].items():
-        if terms not in edition.withheld_terms:
-            fields.update(counts)
-    return fields
-
-
-def _inputs(edition: Edition) -> dict[str, dict[str, Any]]:
-    """The inputs of build.json, without sources of which all is in-house."""
-    hidden = edition.secret - {one["name"] for one in _open_sources(edition)}
-    return {
-        name: known | {"licenses": [one for one in known.get("licenses", ()) if one != SECRET]}
-        for name, known in edition.papers.build["inputs"].items()
-        if name not in hidden
-    }
-
-
-def _withheld(edition: Edition) -> dict[str, dict[str, int]]:
-    """Count the withheld crops by build and terms: such a build can't be named by its crops.
-
-    In-house crops aren't counted, but their build is listed.
-    """
-    found: dict[str, dict[str, int]] = defaultdict(dict)
-    names = ["build", "terms", "dir_name"]
-    for row in edition.rows.group_by(names).aggregate([([], "count_all")]).to_pylist():
-        if row["terms"] in edition.withheld_terms:
-            counts = found[row["build"]]
-            if row["dir_name"] not in edition.secret:
-                counts[row["terms"]] = counts.get(row["terms"], 0) + row["count_all"]
-    return {name: dict(sorted(counts.items())) for name, counts in found.items()}

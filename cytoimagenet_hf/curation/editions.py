@@ -73,18 +73,7 @@ def choose_edition(
         DatasetNotAvailableError: the folder is not whole, or no build wrote it.
         ValueError: it holds crops or embeddings that may not be published, or nothing else.
     """
-    check_folder(folder)
-    papers = read_papers(folder, findings := Findings(""))
-    if findings.kept or not papers.build:
-        raise DatasetNotAvailableError(
-            f"{folder} can't be published: {findings.kept[0] if findings.kept else BUILD}. "
-            f"`cytoimagenet verify` tells all that is wrong."
-        )
-    if not {"sources", "label_fields", "lineage"} <= papers.build.keys():
-        raise DatasetNotAvailableError(
-            f"{folder / BUILD} doesn't say which sources went in: an older version wrote it. Run "
-            f"the same build again into another --output; rendered crops are reused with --work."
-        )
+    papers = _read(folder)
     rows = _read_rows(folder, papers)
     forbidden = {one for one in rows["license"].unique().to_pylist() if not _may(one)}
     withheld = _count_withheld(rows, forbidden)
@@ -139,6 +128,22 @@ def crops_by(edition: Edition, *names: str) -> Counter[tuple[Any, ...]]:
         if row["terms"] not in edition.withheld_terms:
             found[tuple(row[name] for name in names)] += row["count_all"]
     return found
+
+
+def _read(folder: Path) -> Papers:
+    check_folder(folder)
+    papers = read_papers(folder, findings := Findings(""))
+    if findings.kept or not papers.build:
+        raise DatasetNotAvailableError(
+            f"{folder} can't be published: {findings.kept[0] if findings.kept else BUILD}. "
+            f"`cytoimagenet verify` tells all that is wrong."
+        )
+    if not {"sources", "label_fields", "lineage"} <= papers.build.keys():
+        raise DatasetNotAvailableError(
+            f"{folder / BUILD} doesn't say which sources went in: an older version wrote it. Run "
+            f"the same build again into another --output; rendered crops are reused with --work."
+        )
+    return papers
 
 
 def _read_rows(folder: Path, papers: Papers) -> pa.Table:
