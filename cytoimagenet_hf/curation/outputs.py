@@ -16,7 +16,8 @@ from cytoimagenet_hf.hub.croissant import CROISSANT
 from cytoimagenet_hf.hub.fetching import MARKER
 
 _OURS = {BUILD, CARD, EXCLUSION_REPORT, LABEL_REPORT, SUMS, CROISSANT, MARKER, *PICTURES}
-_FOLDERS = ("data/", "pictures/", ".cache/huggingface/")  # the last: of a pull
+_OF_PULL = ".cache/huggingface/"  # where the Hub's client notes what it fetched
+_FOLDERS = ("data/", "pictures/", _OF_PULL)
 _LITTER = {".DS_Store", "Thumbs.db"}  # of file managers
 _SHOWN = 3  # names in a message
 
@@ -95,8 +96,10 @@ def _is_built(output: Path, sums: Iterable[str]) -> bool:
 
 def _is_ours(path: str, sums: Iterable[str]) -> bool:
     path = files.HALF_WRITTEN.sub("", path)
-    if path.endswith("/") or path.startswith(_FOLDERS[-1]):
+    if path.endswith("/"):  # an empty folder
         return path.startswith(_FOLDERS)
+    if path.startswith(_OF_PULL):
+        return True
     known = path in sums or path in _OURS or path.rpartition("/")[2] in _LITTER
     return known or NAME.fullmatch(path) is not None
 
